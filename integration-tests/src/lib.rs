@@ -1,1 +1,2 @@
-//! Placeholder; see ARCHITECTURE.md.
+//! What the tests against whole processes share.
+#![forbid(unsafe_code)]
