@@ -1,2 +1,58 @@
-//! What the tests against whole processes share.
+//! What the tests against whole processes share: starting servers (ours and the distribution's
+//! real etcd), running command-line tools against them, and waiting for conditions.
+//!
+//! ```text
+//!  Server::builder(Kind::Ours | Kind::Reference) ──▶ child process ──▶ .kill() .pause() .stop()
+//!  Tool::{Ours, Reference}.run(&server, args)    ──▶ Output { code, stdout, stderr }
+//!  eventually(deadline, || condition)
+//! ```
+//!
+//! Nothing here sleeps for luck: every wait has a condition and a deadline. A server's log is
+//! kept in its folder and printed when the test that owns it panics.
 #![forbid(unsafe_code)]
+
+mod seed;
+mod server;
+mod tool;
+
+pub use seed::{Rng, seed};
+pub use server::{Builder, Kind, Server};
+pub use tool::{Output, Tool};
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Asks `condition` until it answers `Some`, or panics after `deadline` with what was awaited.
+pub fn eventually<T>(
+    what: &str,
+    deadline: Duration,
+    mut condition: impl FnMut() -> Option<T>,
+) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(start.elapsed() < deadline, "not within {deadline:?}: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Folder of our binaries: `ETCD_BIN_DIR`, else the release folder of this workspace.
+pub fn our_binary(name: &str) -> PathBuf {
+    let dir = std::env::var_os("ETCD_BIN_DIR").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().expect("root").join("target/release"),
+        PathBuf::from,
+    );
+    let path = dir.join(name);
+    assert!(path.exists(), "{} is not built: run `make build`", path.display());
+    path
+}
+
+/// The distribution's real `etcd` or `etcdctl` 3.4: `REFERENCE_ETCD_DIR`, else `/usr/bin`.
+pub fn reference_binary(name: &str) -> PathBuf {
+    let dir = std::env::var_os("REFERENCE_ETCD_DIR").unwrap_or_else(|| "/usr/bin".into());
+    let path = PathBuf::from(dir).join(name);
+    assert!(path.exists(), "{} is missing: run `scripts/reference.sh`", path.display());
+    path
+}

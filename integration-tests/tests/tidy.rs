@@ -153,7 +153,10 @@ fn is_table(body: &[&str]) -> bool {
         .iter()
         .filter(|line| {
             let line = line.trim();
-            line.contains("=>") || line.ends_with("),") || line.ends_with("},") || line.ends_with(',')
+            line.contains("=>")
+                || line.ends_with("),")
+                || line.ends_with("},")
+                || line.ends_with(',')
         })
         .count();
     rows * 2 > body.len()

@@ -1,0 +1,234 @@
+//! A server process: ours or real etcd.
+
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::{eventually, our_binary, reference_binary};
+
+/// How long a server may take to answer its first health request.
+const START_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Whose server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Built from this workspace.
+    Ours,
+    /// The distribution's real etcd 3.4.
+    Reference,
+}
+
+/// How a server is to be started.
+#[derive(Debug, Clone)]
+pub struct Builder {
+    kind: Kind,
+    dir: PathBuf,
+    data_dir: PathBuf,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+    ports: Option<(u16, u16)>,
+}
+
+/// A running server; killed when dropped.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    builder: Builder,
+    client_port: u16,
+    log: PathBuf,
+}
+
+/// A TCP port that nobody listens on right now.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind a free port");
+    listener.local_addr().expect("bound").port()
+}
+
+impl Server {
+    /// A server of `kind` that keeps its log, and unless told otherwise its data, below `dir`.
+    pub fn builder(kind: Kind, dir: &Path) -> Builder {
+        Builder {
+            kind,
+            dir: dir.to_path_buf(),
+            data_dir: dir.join("data"),
+            args: Vec::new(),
+            env: Vec::new(),
+            ports: None,
+        }
+    }
+
+    /// `host:port` of the client listener.
+    pub fn client_authority(&self) -> String {
+        format!("127.0.0.1:{}", self.client_port)
+    }
+
+    /// URL of the client listener.
+    pub fn client_url(&self) -> String {
+        format!("http://{}", self.client_authority())
+    }
+
+    /// Process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its data folder.
+    pub fn data_dir(&self) -> &Path {
+        &self.builder.data_dir
+    }
+
+    /// Everything it logged so far, over all its starts.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// The recipe it was started by, to start it again on the same ports and data.
+    pub fn again(&self) -> Builder {
+        self.builder.clone()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).expect("pid fits");
+        kill(Pid::from_raw(pid), signal).expect("signal a process of ours");
+    }
+
+    /// SIGKILL, and waits until it is gone.
+    pub fn kill(mut self) -> Builder {
+        self.child.kill().expect("kill a process of ours");
+        self.child.wait().expect("wait for a process of ours");
+        self.builder.clone()
+    }
+
+    /// SIGTERM, and waits for its end.
+    pub fn stop(mut self) -> (Builder, ExitStatus) {
+        self.signal(Signal::SIGTERM);
+        let status = self.wait(Duration::from_secs(15));
+        (self.builder.clone(), status)
+    }
+
+    /// Waits for it to end by itself.
+    pub fn wait(&mut self, deadline: Duration) -> ExitStatus {
+        eventually("the server ends", deadline, || self.child.try_wait().expect("wait"))
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("wait")
+    }
+
+    /// One HTTP/1.1 GET on the client port: status and body, or nothing if it does not answer.
+    pub fn http_get(&self, path: &str) -> Option<(u16, String)> {
+        use std::io::{Read, Write};
+        let address: SocketAddr = self.client_authority().parse().expect("an address");
+        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+        let host = self.client_authority();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").ok()?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).ok()?;
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let status = answer.split(' ').nth(1)?.parse().ok()?;
+        let body = answer.split_once("\r\n\r\n").map(|(_, b)| b.to_owned()).unwrap_or_default();
+        Some((status, body))
+    }
+}
+
+impl Builder {
+    /// Adds command-line arguments.
+    pub fn args<S: Into<String>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Forgets the arguments added so far.
+    pub fn without_args(mut self) -> Self {
+        self.args.clear();
+        self
+    }
+
+    /// Sets an environment variable.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Puts the data elsewhere.
+    pub fn data_dir(mut self, dir: &Path) -> Self {
+        self.data_dir = dir.to_path_buf();
+        self
+    }
+
+    /// The command line, ports chosen (and kept for later starts).
+    pub fn command(&mut self) -> Command {
+        let (client, peer) = *self.ports.get_or_insert_with(|| (free_port(), free_port()));
+        let binary = match self.kind {
+            Kind::Ours => our_binary("etcd"),
+            Kind::Reference => reference_binary("etcd"),
+        };
+        let mut command = Command::new(binary);
+        command
+            .arg(format!("--data-dir={}", self.data_dir.display()))
+            .arg(format!("--listen-client-urls=http://127.0.0.1:{client}"))
+            .arg(format!("--advertise-client-urls=http://127.0.0.1:{client}"))
+            .arg(format!("--listen-peer-urls=http://127.0.0.1:{peer}"))
+            .arg(format!("--initial-advertise-peer-urls=http://127.0.0.1:{peer}"))
+            .arg(format!("--initial-cluster=default=http://127.0.0.1:{peer}"))
+            .args(&self.args)
+            .envs(self.env.iter().map(|(k, v)| (k, v)));
+        if self.kind == Kind::Reference {
+            command.args(["--logger=zap", "--log-outputs=stderr"]);
+        }
+        command
+    }
+
+    /// Starts the process without waiting for it to serve.
+    pub fn spawn(mut self) -> Server {
+        std::fs::create_dir_all(&self.dir).expect("create the server's folder");
+        let log = self.dir.join("server.log");
+        let file = File::options().create(true).append(true).open(&log).expect("open the log");
+        let child = self
+            .command()
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().expect("clone the log handle"))
+            .stderr(file)
+            .spawn()
+            .expect("start the server");
+        let client_port = self.ports.expect("chosen by command()").0;
+        Server { child, builder: self, client_port, log }
+    }
+
+    /// Starts the process and waits until it is healthy.
+    pub fn start(self) -> Server {
+        let mut server = self.spawn();
+        eventually("the server is healthy", START_DEADLINE, || {
+            if let Some(status) = server.ended() {
+                let signal = status.signal();
+                panic!("the server ended early: {status}, signal {signal:?}\n{}", server.log());
+            }
+            let (status, body) = server.http_get("/health")?;
+            (status == 200 && body.contains("true")).then_some(())
+        });
+        server
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let tail = log.len().saturating_sub(8_000);
+            let tail = (tail..log.len()).find(|at| log.is_char_boundary(*at)).unwrap_or(0);
+            eprintln!("--- log of {} ---\n{}", self.log.display(), &log[tail..]);
+        }
+        // Already gone is fine: this is the last resort.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
