@@ -1,0 +1,115 @@
+//! The codec of the server: scans a request before prost decodes it and words decode errors as
+//! etcd's clients know them.
+
+use std::any::TypeId;
+use std::marker::PhantomData;
+
+use bytes::Buf;
+use prost::Message;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::{Code, Status};
+
+use crate::scan::{self, Refusal, Shape};
+use crate::{etcdserverpb as pb, v3electionpb};
+
+/// Text of the refusal of bytes that are no message.
+const MALFORMED: &str =
+    "grpc: error unmarshalling request: proto: cannot parse invalid wire-format data";
+/// Text of the refusal of a string field that is not UTF-8.
+const NOT_UTF8: &str = "grpc: error unmarshalling request: string field contains invalid UTF-8";
+/// Text of the refusal of a transaction nested deeper than any budget.
+const TOO_MANY_OPS: &str = "etcdserver: too many operations in txn request";
+
+/// Encodes `E`, decodes `D`.
+#[derive(Debug, Clone)]
+pub struct EtcdCodec<E, D>(PhantomData<(E, D)>);
+
+impl<E, D> Default for EtcdCodec<E, D> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<E, D> Codec for EtcdCodec<E, D>
+where
+    E: Message + Send + 'static,
+    D: Message + Default + Send + 'static,
+{
+    type Encode = E;
+    type Decode = D;
+    type Encoder = EtcdEncoder<E>;
+    type Decoder = EtcdDecoder<D>;
+
+    fn encoder(&mut self) -> Self::Encoder {
+        EtcdEncoder(PhantomData)
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        EtcdDecoder { shape: shape_of::<D>(), message: PhantomData }
+    }
+}
+
+/// Encodes answers into one reservation of the output buffer.
+#[derive(Debug)]
+pub struct EtcdEncoder<E>(PhantomData<E>);
+
+impl<E: Message> Encoder for EtcdEncoder<E> {
+    type Item = E;
+    type Error = Status;
+
+    fn encode(&mut self, item: E, buf: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buf.reserve(item.encoded_len());
+        item.encode_raw(buf);
+        Ok(())
+    }
+}
+
+/// Scans, then decodes requests.
+#[derive(Debug)]
+pub struct EtcdDecoder<D> {
+    shape: Shape,
+    message: PhantomData<D>,
+}
+
+impl<D: Message + Default> Decoder for EtcdDecoder<D> {
+    type Item = D;
+    type Error = Status;
+
+    fn decode(&mut self, buf: &mut DecodeBuf<'_>) -> Result<Option<D>, Status> {
+        // The transport hands over one whole message in one piece.
+        debug_assert_eq!(buf.chunk().len(), buf.remaining());
+        scan::scan(buf.chunk(), self.shape).map_err(|refusal| match refusal {
+            Refusal::Malformed => Status::new(Code::Internal, MALFORMED),
+            Refusal::TooManyOps => Status::new(Code::InvalidArgument, TOO_MANY_OPS),
+        })?;
+        match D::decode(buf) {
+            Ok(message) => Ok(Some(message)),
+            Err(error) => Err(Status::new(Code::Internal, decode_text(&error))),
+        }
+    }
+}
+
+/// The stable part of the wording of a decode error.
+fn decode_text(error: &prost::DecodeError) -> &'static str {
+    if error.to_string().contains("UTF-8") { NOT_UTF8 } else { MALFORMED }
+}
+
+/// The shape of a request; every request with message fields has its row here.
+fn shape_of<D: 'static>() -> Shape {
+    let id = TypeId::of::<D>();
+    if id == TypeId::of::<pb::TxnRequest>() {
+        Shape::Txn
+    } else if id == TypeId::of::<pb::WatchRequest>() {
+        Shape::Leaves(3)
+    } else if id == TypeId::of::<pb::AuthUserAddRequest>() {
+        Shape::LeafAt(3)
+    } else if id == TypeId::of::<pb::AuthRoleGrantPermissionRequest>() {
+        Shape::LeafAt(2)
+    } else if id == TypeId::of::<v3electionpb::ProclaimRequest>()
+        || id == TypeId::of::<v3electionpb::ResignRequest>()
+    {
+        Shape::LeafAt(1)
+    } else {
+        Shape::Leaf
+    }
+}
