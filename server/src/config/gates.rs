@@ -40,7 +40,12 @@ const GATES: &[Gate] = &[
     Gate { name: "LeaseCheckpointPersist", stage: Stage::Alpha, default: false, switchable: false },
     Gate { name: "PriorityRequest", stage: Stage::Alpha, default: false, switchable: true },
     Gate { name: "SetMemberLocalAddr", stage: Stage::Alpha, default: false, switchable: false },
-    Gate { name: "StopGRPCServiceOnDefrag", stage: Stage::Alpha, default: false, switchable: false },
+    Gate {
+        name: "StopGRPCServiceOnDefrag",
+        stage: Stage::Alpha,
+        default: false,
+        switchable: false,
+    },
     // A write txn here never copies a read buffer, so both values mean the same.
     Gate {
         name: "TxnModeWriteWithSharedBuffer",
@@ -87,7 +92,7 @@ impl Gates {
             }
             let value = value.trim();
             named[at] = Some(parse_bool(value).ok_or_else(|| {
-                let quoted = base::go_quote(value);
+                let quoted = crate::config::quoted(value);
                 format!(
                     "invalid value of {name}={value}, err: strconv.ParseBool: parsing {quoted}: \
                      invalid syntax"

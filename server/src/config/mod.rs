@@ -176,13 +176,13 @@ impl Retention {
         Ok(if mode == "revision" {
             let kept = match whole {
                 Some(n) => n,
-                None => base::godur::parse(text).map_err(|e| fail(e.to_string()))?,
+                None => base::text::parse_duration(text).map_err(|e| fail(e.to_string()))?,
             };
             if kept == 0 { Retention::Off } else { Retention::Revisions(kept) }
         } else {
             let nanos = match whole {
                 Some(hours) => hours.saturating_mul(hour),
-                None => base::godur::parse(text).map_err(|e| fail(e.to_string()))?,
+                None => base::text::parse_duration(text).map_err(|e| fail(e.to_string()))?,
             };
             match u64::try_from(nanos) {
                 Ok(nanos) if nanos > 0 => Retention::Periodic(Duration::from_nanos(nanos)),
@@ -339,6 +339,11 @@ pub const ARCH: &str = match std::env::consts::ARCH.as_bytes() {
     b"aarch64" => "arm64",
     _ => std::env::consts::ARCH,
 };
+
+/// A text in Go's quotes.
+pub(crate) fn quoted(text: &str) -> String {
+    base::text::quote(text.as_bytes())
+}
 
 #[cfg(test)]
 mod tests;

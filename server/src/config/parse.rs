@@ -105,7 +105,7 @@ impl Settings {
 
     /// The value of a duration flag, in nanoseconds.
     pub(crate) fn nanos(&self, name: &str) -> i64 {
-        base::godur::parse(self.text(name)).expect("checked when it was set")
+        base::text::parse_duration(self.text(name)).expect("checked when it was set")
     }
 
     /// The URLs of a flag.
@@ -172,12 +172,13 @@ impl Settings {
             let value = match value {
                 Some(value) => value,
                 None if target.is_bool() => "true",
-                None => rest.next().map(String::as_str).ok_or_else(|| {
-                    Refusal::Syntax(format!("flag needs an argument: -{name}"))
-                })?,
+                None => rest
+                    .next()
+                    .map(String::as_str)
+                    .ok_or_else(|| Refusal::Syntax(format!("flag needs an argument: -{name}")))?,
             };
             self.assign(&target, value, Source::CommandLine, notices).map_err(|cause| {
-                let quoted = base::go_quote(value);
+                let quoted = crate::config::quoted(value);
                 match cause {
                     Cause::Gone(text) => Refusal::Verify(text),
                     Cause::Value(cause) if target.is_bool() => Refusal::Syntax(format!(
@@ -234,7 +235,7 @@ impl Settings {
                 Refusal::Verify(match cause {
                     Cause::Gone(text) => text,
                     Cause::Value(cause) => {
-                        let quoted = base::go_quote(&value);
+                        let quoted = crate::config::quoted(&value);
                         format!("invalid value {quoted} for {key}: {cause}")
                     }
                 })
@@ -280,7 +281,7 @@ impl Settings {
 }
 
 fn not_a_flag(arg: &str) -> Refusal {
-    Refusal::Verify(format!("{} is not a valid flag", base::go_quote(arg)))
+    Refusal::Verify(format!("{} is not a valid flag", crate::config::quoted(arg)))
 }
 
 /// Why a value was not taken.
@@ -339,11 +340,11 @@ fn check(kind: Kind, value: &str) -> Result<(), String> {
         Kind::Uint32 => {
             let narrow = |n: u64| u32::try_from(n).map_err(|_| super::number::NumberError::Range);
             parse_uint(value).and_then(narrow).map(drop).map_err(|e| {
-                let quoted = base::go_quote(value);
+                let quoted = crate::config::quoted(value);
                 format!("strconv.ParseUint: parsing {quoted}: {}", e.strconv_text())
             })
         }
-        Kind::Duration => base::godur::parse(value).map(drop).map_err(|_| parse_error()),
+        Kind::Duration => base::text::parse_duration(value).map(drop).map_err(|_| parse_error()),
         Kind::Urls if value.is_empty() => Ok(()),
         Kind::Origins if value.is_empty() || value == "*" => Ok(()),
         Kind::Urls | Kind::Origins => url::parse_list(value).map(drop),
@@ -352,10 +353,9 @@ fn check(kind: Kind, value: &str) -> Result<(), String> {
         Kind::Fallback if matches!(value, "exit" | "proxy") => Ok(()),
         Kind::ClusterState | Kind::Fallback => Err(invalid()),
         Kind::V2Deprecation => {
-            let phases =
-                ["write-only", "write-only-skip-check", "write-only-drop-data", "gone"];
+            let phases = ["write-only", "write-only-skip-check", "write-only-drop-data", "gone"];
             match value.split(',').find(|v| !phases.contains(v)) {
-                Some(bad) => Err(format!("invalid value {}", base::go_quote(bad))),
+                Some(bad) => Err(format!("invalid value {}", crate::config::quoted(bad))),
                 None => Ok(()),
             }
         }

@@ -29,7 +29,7 @@ fn invalid(error: impl Into<String>) -> Invalid {
 
 /// The logger's part of the settings.
 pub(super) fn logging(settings: &Settings) -> Result<LogConfig, String> {
-    let quoted = |text: &str| base::go_quote(text);
+    let quoted = |text: &str| crate::config::quoted(text);
     match settings.text("logger") {
         "zap" => {}
         "capnslog" => return Err("--logger=capnslog is removed in v3.5".to_owned()),
@@ -84,10 +84,7 @@ pub(super) fn logging(settings: &Settings) -> Result<LogConfig, String> {
 }
 
 /// All checks.
-pub(super) fn config(
-    settings: &Settings,
-    notices: &mut Vec<Notice>,
-) -> Result<Config, Invalid> {
+pub(super) fn config(settings: &Settings, notices: &mut Vec<Notice>) -> Result<Config, Invalid> {
     if settings.text("discovery-fallback") == "proxy" {
         return Err(invalid(
             "v2 proxy is deprecated, and --discovery-fallback can't be configured as \"proxy\"",
@@ -188,15 +185,14 @@ fn check_modes(settings: &Settings) -> Result<(), Invalid> {
         "periodic" | "revision" => {}
         "" => return Err(invalid("undefined auto-compaction-mode")),
         other => {
-            let quoted = base::go_quote(other);
+            let quoted = crate::config::quoted(other);
             return Err(invalid(format!("unknown auto-compaction-mode {quoted}")));
         }
     }
     if settings.bool("enable-distributed-tracing") {
         let rate = settings.int("distributed-tracing-sampling-rate");
-        let broken = |why| {
-            invalid(format!("distributed tracing configurition is not valid: ({why})"))
-        };
+        let broken =
+            |why| invalid(format!("distributed tracing configurition is not valid: ({why})"));
         if rate < 0 {
             return Err(broken("tracing sampling rate must be positive"));
         }
@@ -213,7 +209,7 @@ fn check_modes(settings: &Settings) -> Result<(), Invalid> {
     }
     let check_time = settings.nanos("compact-hash-check-time");
     if check_time <= 0 {
-        let text = base::godur::format(check_time);
+        let text = base::text::format_duration(check_time);
         return Err(invalid(format!("--compact-hash-check-time must be >0 (set to {text})")));
     }
     Ok(())
@@ -225,19 +221,15 @@ fn check_tls_versions(settings: &Settings) -> Result<(), Invalid> {
         if !matches!(version, "" | "TLS1.2" | "TLS1.3") {
             return Err(invalid(format!(
                 "unexpected TLS version {} (must be one of: TLS1.2, TLS1.3)",
-                base::go_quote(version)
+                crate::config::quoted(version)
             )));
         }
     }
     if min == "TLS1.3" && max == "TLS1.2" {
-        return Err(invalid(format!(
-            "min version ({min}) is greater than max version ({max})"
-        )));
+        return Err(invalid(format!("min version ({min}) is greater than max version ({max})")));
     }
     if min == "TLS1.3" && !settings.list("cipher-suites").is_empty() {
-        return Err(invalid(
-            "cipher suites cannot be configured when only TLS1.3 is enabled",
-        ));
+        return Err(invalid("cipher suites cannot be configured when only TLS1.3 is enabled"));
     }
     Ok(())
 }
@@ -248,7 +240,7 @@ fn same_value(kind: Kind, a: &str, b: &str) -> bool {
         Kind::Bool => parse_bool(a) == parse_bool(b),
         Kind::Int => parse_int(a) == parse_int(b),
         Kind::Uint | Kind::Uint32 => parse_uint(a) == parse_uint(b),
-        Kind::Duration => base::godur::parse(a).ok() == base::godur::parse(b).ok(),
+        Kind::Duration => base::text::parse_duration(a).ok() == base::text::parse_duration(b).ok(),
         Kind::Text
         | Kind::Urls
         | Kind::Origins
@@ -322,10 +314,8 @@ fn build(settings: &Settings, notices: &mut Vec<Notice>) -> Result<Config, Inval
         dir => dir.to_owned(),
     };
     warn_about_values(settings, notices);
-    let keepalive = (
-        settings.nanos("grpc-keepalive-interval"),
-        settings.nanos("grpc-keepalive-timeout"),
-    );
+    let keepalive =
+        (settings.nanos("grpc-keepalive-interval"), settings.nanos("grpc-keepalive-timeout"));
     let keepalive = match (u64::try_from(keepalive.0), u64::try_from(keepalive.1)) {
         (Ok(i), Ok(t)) if i > 0 && t > 0 => {
             Some((Duration::from_nanos(i), Duration::from_nanos(t)))

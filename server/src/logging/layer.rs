@@ -73,7 +73,7 @@ impl ZapLayer {
             Some(now << 32 | count)
         };
         let slot = &self.sampler[at];
-        drop(slot.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step));
+        slot.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step).ok();
         let burst = u64::from(SAMPLER_BURST);
         count <= burst || (count - burst).is_multiple_of(burst)
     }

@@ -47,7 +47,7 @@ pub(crate) fn json<T: Serialize + ?Sized>(value: &T) -> String {
 
 /// A duration as Go prints it.
 pub fn go_duration(duration: Duration) -> String {
-    base::godur::format(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX))
+    base::text::format_duration(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX))
 }
 
 /// Where lines go.
@@ -66,7 +66,7 @@ impl Sink {
         }
         OpenOptions::new().create(true).append(true).open(output).map(Sink::File).map_err(|e| {
             let why = go_error(&e);
-            format!("open sink {}: open {output}: {why}", base::go_quote(output))
+            format!("open sink {}: open {output}: {why}", crate::config::quoted(output))
         })
     }
 

@@ -12,12 +12,8 @@ impl fmt::Display for Timestamp {
         let since = self.0.duration_since(UNIX_EPOCH).unwrap_or_default();
         let (seconds, micros) = (since.as_secs(), since.subsec_micros());
         let (year, month, day) = civil(seconds / 86_400);
-        let (hour, minute, second) =
-            (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-        write!(
-            f,
-            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z"
-        )
+        let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
     }
 }
 

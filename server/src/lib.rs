@@ -1,0 +1,16 @@
+//! The server: flags, listeners, gRPC and HTTP, and the loops around the replicated state.
+//! It is a library so that tests can reach its parts; `main.rs` only calls it.
+//!
+//! ```text
+//!   Config ─▶ DataDir ─▶ (Wal, Backend, Cluster) ─▶ Booted ─▶ run ─▶ ordered stop
+//! ```
+//!
+//! Invariants:
+//! - this crate decides nothing about keys: rules live in `apply` and `mvcc`;
+//! - every flag works, or is refused by name; none is ignored.
+//!
+//! Entry points: [`config::read`], [`logging::install`].
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod logging;
