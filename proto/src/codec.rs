@@ -4,9 +4,9 @@
 use std::any::TypeId;
 use std::marker::PhantomData;
 
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use prost::Message;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::{Code, Status};
 
 use crate::scan::{self, Refusal, Shape};
@@ -19,6 +19,12 @@ const MALFORMED: &str =
 const NOT_UTF8: &str = "grpc: error unmarshalling request: string field contains invalid UTF-8";
 /// Text of the refusal of a transaction nested deeper than any budget.
 const TOO_MANY_OPS: &str = "etcdserver: too many operations in txn request";
+
+/// First size of the buffers of one call, in bytes: most requests and answers are small, and a
+/// decoded key keeps the whole buffer it was received in alive.
+const BUFFER_BYTES: usize = 512;
+/// Encoded bytes beyond which a stream hands over what it has.
+const YIELD_BYTES: usize = 32 * 1024;
 
 /// Encodes `E`, decodes `D`.
 #[derive(Debug, Clone)]
@@ -62,6 +68,10 @@ impl<E: Message> Encoder for EtcdEncoder<E> {
         item.encode_raw(buf);
         Ok(())
     }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::new(BUFFER_BYTES, YIELD_BYTES)
+    }
 }
 
 /// Scans, then decodes requests.
@@ -76,17 +86,31 @@ impl<D: Message + Default> Decoder for EtcdDecoder<D> {
     type Error = Status;
 
     fn decode(&mut self, buf: &mut DecodeBuf<'_>) -> Result<Option<D>, Status> {
-        // The transport hands over one whole message in one piece.
-        debug_assert_eq!(buf.chunk().len(), buf.remaining());
-        scan::scan(buf.chunk(), self.shape).map_err(|refusal| match refusal {
-            Refusal::Malformed => Status::new(Code::Internal, MALFORMED),
-            Refusal::TooManyOps => Status::new(Code::InvalidArgument, TOO_MANY_OPS),
-        })?;
-        match D::decode(buf) {
-            Ok(message) => Ok(Some(message)),
-            Err(error) => Err(Status::new(Code::Internal, decode_text(&error))),
-        }
+        scan_and_decode(self.shape, buf).map(Some)
     }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::new(BUFFER_BYTES, YIELD_BYTES)
+    }
+}
+
+/// Decodes one whole request the way the server does, from bytes in one piece.
+///
+/// # Errors
+/// `Internal` for bytes that are no such message; `InvalidArgument` for a transaction nested
+/// deeper than any operation budget.
+pub fn decode<D: Message + Default + 'static>(bytes: Bytes) -> Result<D, Status> {
+    scan_and_decode(shape_of::<D>(), bytes)
+}
+
+/// `buf` holds one message in one piece, as the transport hands it over.
+fn scan_and_decode<D: Message + Default>(shape: Shape, buf: impl Buf) -> Result<D, Status> {
+    debug_assert_eq!(buf.chunk().len(), buf.remaining());
+    scan::scan(buf.chunk(), shape).map_err(|refusal| match refusal {
+        Refusal::Malformed => Status::new(Code::Internal, MALFORMED),
+        Refusal::TooManyOps => Status::new(Code::InvalidArgument, TOO_MANY_OPS),
+    })?;
+    D::decode(buf).map_err(|error| Status::new(Code::Internal, decode_text(&error)))
 }
 
 /// The stable part of the wording of a decode error.
@@ -113,3 +137,6 @@ fn shape_of<D: 'static>() -> Shape {
         Shape::Leaf
     }
 }
+
+#[cfg(test)]
+mod tests;

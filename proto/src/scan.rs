@@ -45,7 +45,8 @@ pub enum Shape {
 }
 
 impl Shape {
-    fn child(self, field: u32) -> Option<Self> {
+    /// The shape of the message in `field`, if it is one.
+    pub(crate) fn child(self, field: u32) -> Option<Self> {
         match self {
             Self::Leaf => None,
             Self::Leaves(n) => (1..=n).contains(&field).then_some(Self::Leaf),
