@@ -1,0 +1,224 @@
+//! Segments as bytes in memory and the walk over their records.
+
+use crate::error::{Error, Result};
+use crate::fs::io_error;
+use crate::record::{Record, RecordKind, WORD_BYTES, split_word};
+use crate::wire::WireError;
+use bytes::Bytes;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// What the disk writes whole or not at all; a torn record misses at least one such piece.
+const SECTOR_BYTES: usize = 512;
+
+/// Bytes read at a time, so that the zeros behind the data of a fresh segment are not read.
+const READ_BYTES: u64 = 4 << 20;
+
+/// A segment in memory up to the end of its data.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) path: PathBuf,
+    /// The bytes from the start of the file to at least the end of the data.
+    data: Bytes,
+    /// Length of the file, which bounds what length words may promise.
+    pub(crate) file_bytes: u64,
+}
+
+impl Segment {
+    /// Reads `file` until a zero length word, a record that does not fit, or its end.
+    pub(crate) fn load(file: &File, path: &Path) -> Result<Self> {
+        let failed = |e| io_error("read file", path, e);
+        let file_bytes = file.metadata().map_err(failed)?.len();
+        let mut data: Vec<u8> = Vec::new();
+        let mut scanned = Scanned { end: 0, wanted: READ_BYTES };
+        loop {
+            let have = data.len() as u64;
+            let want = scanned.wanted.max(have.saturating_add(READ_BYTES)).min(file_bytes);
+            if scanned.wanted <= have || want == have {
+                break;
+            }
+            data.resize(to_usize(want, path)?, 0);
+            let fresh = data.get_mut(to_usize(have, path)?..).unwrap_or_default();
+            file.read_exact_at(fresh, have).map_err(failed)?;
+            scanned = scan(&data, scanned.end, file_bytes);
+        }
+        data.shrink_to_fit();
+        Ok(Self { path: path.to_owned(), data: Bytes::from(data), file_bytes })
+    }
+
+    fn slice(&self, from: u64, len: u64) -> Option<Bytes> {
+        let from = usize::try_from(from).ok()?;
+        let to = from.checked_add(usize::try_from(len).ok()?)?;
+        (to <= self.data.len()).then(|| self.data.slice(from..to))
+    }
+}
+
+fn to_usize(n: u64, path: &Path) -> Result<usize> {
+    usize::try_from(n).map_err(|e| io_error("read file", path, std::io::Error::other(e)))
+}
+
+/// How far the length words have been followed, and how many bytes are needed to go on.
+struct Scanned {
+    end: u64,
+    wanted: u64,
+}
+
+/// Follows length words from the record boundary `end`; `wanted` is 0 when nothing more is needed.
+fn scan(data: &[u8], mut end: u64, file_bytes: u64) -> Scanned {
+    let have = data.len() as u64;
+    loop {
+        if have - end < WORD_BYTES {
+            return Scanned { end, wanted: end + WORD_BYTES };
+        }
+        let word = word_at(data, end).unwrap_or(0);
+        let (len, padding) = split_word(word);
+        if word == 0 || exceeds(len, padding, end, file_bytes) {
+            return Scanned { end, wanted: 0 };
+        }
+        let next = end + WORD_BYTES + len + padding;
+        if next > have {
+            return Scanned { end, wanted: next };
+        }
+        end = next;
+    }
+}
+
+fn word_at(data: &[u8], at: u64) -> Option<u64> {
+    let at = usize::try_from(at).ok()?;
+    let bytes = data.get(at..at.checked_add(8)?)?;
+    Some(u64::from_le_bytes(bytes.try_into().ok()?))
+}
+
+/// True when a record of this length cannot be in the rest of the file.
+fn exceeds(len: u64, padding: u64, offset: u64, file_bytes: u64) -> bool {
+    // At most 2^56 + 7 + 2^63: no overflow.
+    len + padding + offset > file_bytes
+}
+
+/// A place in a segment, moved on record by record.
+#[derive(Debug)]
+pub(crate) struct Cursor<'a> {
+    segment: &'a Segment,
+    /// Only the last segment of a log may end in a torn record.
+    is_last: bool,
+    /// End of the last good record.
+    pub(crate) offset: u64,
+}
+
+impl<'a> Cursor<'a> {
+    pub(crate) fn new(segment: &'a Segment, is_last: bool) -> Self {
+        Self { segment, is_last, offset: 0 }
+    }
+
+    /// The next record, `None` at the end of the data. `crc` is the running CRC over all records
+    /// before it and is moved on; on an error neither it nor the offset moves.
+    pub(crate) fn next(&mut self, crc: &mut u32) -> Result<Option<Record>> {
+        let offset = self.offset;
+        let short = || Error::ShortRecord { path: self.segment.path.clone(), offset };
+        if offset >= self.segment.file_bytes {
+            return Ok(None);
+        }
+        let word = word_at(&self.segment.data, offset).ok_or_else(short)?;
+        if word == 0 {
+            return self.check_end().map(|()| None);
+        }
+        let (len, padding) = split_word(word);
+        if exceeds(len, padding, offset, self.segment.file_bytes) {
+            return Err(Error::LongRecord {
+                path: self.segment.path.clone(),
+                offset,
+                record_bytes: len,
+                padding_bytes: padding,
+                file_bytes: self.segment.file_bytes,
+            });
+        }
+        let body = self.segment.slice(offset + WORD_BYTES, len + padding).ok_or_else(short)?;
+        let record = self.decode(&body, len, *crc)?;
+        *crc = record.crc;
+        self.offset = offset + WORD_BYTES + len + padding;
+        Ok(Some(record))
+    }
+
+    /// A zero word ends the data, even before sectors that were written: they belong to a batch
+    /// that was never synced. But within its own sector a disk cannot have lost the word alone.
+    fn check_end(&self) -> Result<()> {
+        let sector_bytes = SECTOR_BYTES as u64;
+        let sector_end = (self.offset / sector_bytes + 1) * sector_bytes;
+        let sector_end = sector_end.min(self.segment.data.len() as u64);
+        let rest = self.segment.slice(self.offset, sector_end - self.offset).unwrap_or_default();
+        if rest.iter().all(|b| *b == 0) {
+            return Ok(());
+        }
+        Err(Error::Misplaced {
+            path: self.segment.path.clone(),
+            offset: self.offset,
+            reason: "zero length before data",
+        })
+    }
+
+    fn decode(&self, body: &Bytes, len: u64, crc: u32) -> Result<Record> {
+        let (path, offset) = (&self.segment.path, self.offset);
+        let torn = || self.is_last && has_zero_sector(body, offset + WORD_BYTES);
+        let record = match Record::decode(&body.slice(..usize::try_from(len).unwrap_or(usize::MAX)))
+        {
+            Ok(record) => record,
+            Err(_) if torn() => return Err(Error::TornRecord { path: path.clone(), offset }),
+            Err(e) => return Err(malformed(path, offset, e)),
+        };
+        let mismatch = |computed| Error::CrcMismatch {
+            path: path.clone(),
+            offset,
+            expected: record.crc,
+            computed,
+        };
+        if record.kind == RecordKind::Crc as i64 {
+            // The first one read seeds the chain: that is how a log is opened in its middle.
+            return if crc == 0 || crc == record.crc { Ok(record) } else { Err(mismatch(crc)) };
+        }
+        let computed = crc32c::crc32c_append(crc, &record.data);
+        if computed == record.crc {
+            Ok(record)
+        } else if torn() {
+            Err(Error::TornRecord { path: path.clone(), offset })
+        } else {
+            Err(mismatch(computed))
+        }
+    }
+}
+
+/// An [`Error::Malformed`].
+pub(crate) fn malformed(path: &Path, offset: u64, reason: WireError) -> Error {
+    Error::Malformed { path: path.to_owned(), offset, reason: reason.to_string() }
+}
+
+/// True when one of the sectors that `body` lies in has only zeros of it; `start` is the offset of
+/// `body` in its file.
+fn has_zero_sector(body: &[u8], start: u64) -> bool {
+    let into_sector = usize::try_from(start % SECTOR_BYTES as u64).unwrap_or(0);
+    let (head, rest) = body.split_at((SECTOR_BYTES - into_sector).min(body.len()));
+    std::iter::once(head)
+        .chain(rest.chunks(SECTOR_BYTES))
+        .any(|sector| sector.iter().all(|b| *b == 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sectors_are_counted_from_the_start_of_the_file() {
+        let mut body = vec![1u8; 1000];
+        assert!(!has_zero_sector(&body, 100));
+        // The first sector boundary is at 512: bytes 412..924 of the body are one whole sector.
+        body[412..924].fill(0);
+        assert!(has_zero_sector(&body, 100));
+        assert!(!has_zero_sector(&body, 101), "shifted by one, a byte of each sector is left");
+        body.fill(1);
+        body[924..].fill(0);
+        assert!(has_zero_sector(&body, 100), "a partial last sector counts");
+        body.fill(1);
+        body[..412].fill(0);
+        assert!(has_zero_sector(&body, 100), "a partial first sector counts");
+    }
+}
