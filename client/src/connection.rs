@@ -1,0 +1,113 @@
+//! One link at a time to one of several endpoints.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{HeaderValue, Request, Response};
+use tokio::sync::Mutex;
+use tonic::body::Body;
+use tonic::transport::{Channel, Endpoint};
+use tower_service::Service;
+
+use crate::Error;
+
+/// Pause after all endpoints were tried in vain.
+const ROUND_PAUSE: Duration = Duration::from_millis(100);
+
+/// A connection that dials when there is something to send, and moves on when the link breaks.
+#[derive(Debug, Clone)]
+pub struct Connection(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    endpoints: Vec<Endpoint>,
+    token: Option<HeaderValue>,
+    /// Held across dialling, so that waiting calls share one attempt.
+    link: Mutex<Link>,
+}
+
+#[derive(Debug, Default)]
+struct Link {
+    /// Tells a broken link from the one that replaced it.
+    generation: u64,
+    /// The endpoint in use, or the next to dial.
+    at: usize,
+    channel: Option<Channel>,
+}
+
+impl Connection {
+    pub(crate) fn new(endpoints: Vec<Endpoint>, token: Option<&str>) -> Result<Self, Error> {
+        if endpoints.is_empty() {
+            return Err(Error::NoEndpoints);
+        }
+        let token = match token {
+            Some(token) => Some(HeaderValue::try_from(token).map_err(|_| Error::Token)?),
+            None => None,
+        };
+        Ok(Self(Arc::new(Shared { endpoints, token, link: Mutex::default() })))
+    }
+
+    /// The link in use, dialled if there is none; goes round the endpoints until one answers.
+    pub(crate) async fn channel(&self) -> (u64, Channel) {
+        let mut link = self.0.link.lock().await;
+        if let Some(channel) = &link.channel {
+            return (link.generation, channel.clone());
+        }
+        let count = self.0.endpoints.len();
+        loop {
+            for _ in 0..count {
+                match self.0.endpoints[link.at].connect().await {
+                    Ok(channel) => {
+                        link.generation += 1;
+                        link.channel = Some(channel.clone());
+                        return (link.generation, channel);
+                    }
+                    Err(_) => link.at = (link.at + 1) % count,
+                }
+            }
+            tokio::time::sleep(ROUND_PAUSE).await;
+        }
+    }
+
+    /// Forgets the link of this generation, so that the next call dials another endpoint.
+    async fn broken(&self, generation: u64) {
+        let mut link = self.0.link.lock().await;
+        if link.generation == generation && link.channel.take().is_some() {
+            link.at = (link.at + 1) % self.0.endpoints.len();
+        }
+    }
+}
+
+impl Service<Request<Body>> for Connection {
+    type Response = Response<Body>;
+    type Error = Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let connection = self.clone();
+        Box::pin(async move {
+            let headers = request.headers_mut();
+            let api = HeaderValue::from_static(base::version::API);
+            headers.insert("client-api-version", api);
+            if let Some(token) = &connection.0.token {
+                headers.insert("token", token.clone());
+            }
+            let (generation, mut channel) = connection.channel().await;
+            let answer = match std::future::poll_fn(|cx| channel.poll_ready(cx)).await {
+                Ok(()) => channel.call(request).await,
+                Err(error) => Err(error),
+            };
+            if answer.is_err() {
+                connection.broken(generation).await;
+            }
+            Ok(answer?)
+        })
+    }
+}
