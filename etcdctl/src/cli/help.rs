@@ -30,7 +30,9 @@ pub(crate) fn usage(path: &[&'static Command]) -> String {
         text.push_str(&flag_lines(own_flags(command)));
         let inherited: Vec<&Flag> = flags_of(path)
             .into_iter()
-            .filter(|flag| !is_global(flag) && !command.flags.iter().any(|f| std::ptr::eq(f, *flag)))
+            .filter(|flag| {
+                !is_global(flag) && !command.flags.iter().any(|f| std::ptr::eq(f, *flag))
+            })
             .collect();
         if !inherited.is_empty() {
             text.push_str("\nGlobal Flags:\n");

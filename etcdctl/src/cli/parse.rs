@@ -114,9 +114,7 @@ pub(crate) fn parse_with(flags: &[&'static Flag], rest: &[OsString]) -> Result<P
 }
 
 fn clap_command(flags: &[&'static Flag]) -> clap::Command {
-    let switch = |arg: Arg| {
-        arg.num_args(0..=1).require_equals(true).default_missing_value("true")
-    };
+    let switch = |arg: Arg| arg.num_args(0..=1).require_equals(true).default_missing_value("true");
     let mut command = clap::Command::new("etcdctl")
         .no_binary_name(true)
         .disable_help_flag(true)
@@ -124,7 +122,9 @@ fn clap_command(flags: &[&'static Flag]) -> clap::Command {
         .args_override_self(true)
         .arg(switch(Arg::new(HELP).long(HELP).short('h')).value_parser(ValueParser::os_string()))
         .arg(Arg::new(ARGUMENTS).num_args(0..).value_parser(ValueParser::os_string()))
-        .arg(Arg::new(AFTER_DASHES).num_args(0..).last(true).value_parser(ValueParser::os_string()));
+        .arg(
+            Arg::new(AFTER_DASHES).num_args(0..).last(true).value_parser(ValueParser::os_string()),
+        );
     for flag in flags {
         let mut arg = Arg::new(flag.long).long(flag.long).value_parser(ValueParser::os_string());
         if let Some(letter) = flag.short {
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn bad_flags_are_refused_in_the_words_of_pflag() {
-        let text = |line: &[&str]| parsed(line).map(|_| ()).unwrap_err();
+        let text = |line: &[&str]| parsed(line).map(|_| ()).expect_err("refused");
         assert_eq!(text(&["get", "--nope"]), "unknown flag: --nope");
         assert_eq!(text(&["get", "--nope=1", "k"]), "unknown flag: --nope");
         assert_eq!(text(&["get", "-x"]), "unknown shorthand flag: 'x' in -x");

@@ -95,7 +95,11 @@ impl Kind {
 
 impl Command {
     /// A command without children and flags; the tree fills in the rest.
-    pub(crate) const fn new(name: &'static str, arguments: &'static str, short: &'static str) -> Self {
+    pub(crate) const fn new(
+        name: &'static str,
+        arguments: &'static str,
+        short: &'static str,
+    ) -> Self {
         Command {
             name,
             arguments,

@@ -51,7 +51,9 @@ pub(crate) fn read(flag: &Flag, text: &str, earlier: Option<Value>) -> Result<Va
         Kind::Text => Value::Text(text.to_owned()),
         Kind::Int => Value::Int(go_int(text, 0).map_err(bad)?),
         Kind::Uint => Value::Uint(go_uint(text, 0).map_err(bad)?),
-        Kind::Duration => Value::Duration(base::text::parse_duration(text).map_err(|e| bad(e.to_string()))?),
+        Kind::Duration => {
+            Value::Duration(base::text::parse_duration(text).map_err(|e| bad(e.to_string()))?)
+        }
         Kind::List => {
             let mut list = match earlier {
                 Some(Value::List(list)) => list,

@@ -4,9 +4,7 @@ use base::text::quote;
 use proto::etcdserverpb as pb;
 use proto::mvccpb;
 
-use super::reply::{
-    EndpointHashKv, EndpointHealth, EndpointStatus, Reply, WatchReply, alarm_name,
-};
+use super::reply::{EndpointHashKv, EndpointHealth, EndpointStatus, Reply, WatchReply, alarm_name};
 
 /// Renders `reply`.
 pub(super) fn render(reply: &Reply<'_>, hex: bool) -> Vec<u8> {

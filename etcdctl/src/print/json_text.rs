@@ -9,6 +9,15 @@ use base64::engine::general_purpose::STANDARD;
 /// Besides the characters JSON itself forbids, Go escapes `<`, `>`, `&` and the two Unicode line
 /// separators, so that the text may stand inside HTML and JavaScript.
 pub(crate) fn push_string(out: &mut String, text: &str) {
+    push_escaped(out, text, &['<', '>', '&', '\u{2028}', '\u{2029}']);
+}
+
+/// Appends `text` as a JSON string with only what JSON itself forbids escaped, as logs have it.
+pub(crate) fn push_log_string(out: &mut String, text: &str) {
+    push_escaped(out, text, &[]);
+}
+
+fn push_escaped(out: &mut String, text: &str, extra: &[char]) {
     out.push('"');
     for character in text.chars() {
         match character {
@@ -19,8 +28,8 @@ pub(crate) fn push_string(out: &mut String, text: &str) {
             '\t' => out.push_str("\\t"),
             '\u{8}' => out.push_str("\\b"),
             '\u{c}' => out.push_str("\\f"),
-            '<' | '>' | '&' | '\u{0}'..='\u{1f}' | '\u{2028}' | '\u{2029}' => {
-                out.push_str(&format!("\\u{:04x}", u32::from(character)));
+            other if other < ' ' || extra.contains(&other) => {
+                out.push_str(&format!("\\u{:04x}", u32::from(other)));
             }
             plain => out.push(plain),
         }

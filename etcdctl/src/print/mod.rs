@@ -16,8 +16,11 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use json_text::{Object, push_string};
-pub(crate) use reply::{EndpointHashKv, EndpointHealth, EndpointStatus, Reply, WatchReply};
+pub(crate) use json_text::{Object, push_log_string};
+pub(crate) use reply::{
+    EndpointHashKv, EndpointHealth, EndpointStatus, Reply, WatchReply, alarm_name,
+};
+pub(crate) use simple::health_line;
 
 /// The values of `--write-out`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

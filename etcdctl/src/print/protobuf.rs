@@ -35,7 +35,7 @@ pub(super) fn render(reply: &Reply<'_>) -> Result<Vec<u8>, Unsupported> {
 
 fn watch(reply: &WatchReply) -> pb::WatchResponse {
     pb::WatchResponse {
-        header: Some(reply.header.clone()),
+        header: Some(reply.header),
         events: reply.events.clone(),
         compact_revision: reply.compact_revision,
         canceled: reply.canceled,

@@ -123,11 +123,7 @@ pub(super) fn status_cells(row: &EndpointStatus) -> Vec<String> {
 
 /// The cells of one row of `endpoint hashkv`.
 pub(super) fn hash_kv_cells(row: &EndpointHashKv) -> Vec<String> {
-    vec![
-        row.endpoint.clone(),
-        row.hash_kv.hash.to_string(),
-        row.hash_kv.hash_revision.to_string(),
-    ]
+    vec![row.endpoint.clone(), row.hash_kv.hash.to_string(), row.hash_kv.hash_revision.to_string()]
 }
 
 /// The cells of one row of `endpoint health` in a table.

@@ -26,7 +26,9 @@ pub(super) fn render(reply: &Reply<'_>, hex: bool) -> Vec<u8> {
         Reply::Members(r) => out.rows(r.members.iter().map(reply::member_cells)),
         Reply::Alarms(response) => out.alarms(response),
         Reply::Health(rows) => out.health(rows),
-        Reply::Status(rows) => out.rows(rows.iter().map(|r: &EndpointStatus| reply::status_cells(r))),
+        Reply::Status(rows) => {
+            out.rows(rows.iter().map(|r: &EndpointStatus| reply::status_cells(r)))
+        }
         Reply::HashKv(rows) => {
             out.rows(rows.iter().map(|r: &EndpointHashKv| reply::hash_kv_cells(r)));
         }

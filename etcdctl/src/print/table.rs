@@ -13,8 +13,7 @@ const ASCII: TableStyle = TableStyle::new()
     .content_lines(CELLS)
     .bottom_border(BORDER);
 
-const MEMBERS: &[&str] =
-    &["ID", "STATUS", "NAME", "PEER ADDRS", "CLIENT ADDRS", "IS LEARNER"];
+const MEMBERS: &[&str] = &["ID", "STATUS", "NAME", "PEER ADDRS", "CLIENT ADDRS", "IS LEARNER"];
 const HEALTH: &[&str] = &["ENDPOINT", "HEALTH", "TOOK", "ERROR"];
 const HASH_KV: &[&str] = &["ENDPOINT", "HASH", "HASH REVISION"];
 const STATUS: &[&str] = &[
@@ -59,13 +58,23 @@ pub(super) fn render(reply: &Reply<'_>) -> Option<Vec<u8>> {
 }
 
 fn draw(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let rows: Vec<Vec<String>> = rows.collect();
     let mut table = Table::new();
     table.load_style(ASCII);
-    let centred = |name: &&str| Cell::new(*name).set_alignment(CellAlignment::Center);
-    table.set_header(header.iter().map(centred).collect::<Vec<_>>());
+    table.set_header(header.iter().enumerate().map(|(column, name)| {
+        let cells = rows.iter().filter_map(|cells| cells.get(column));
+        let widest = cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
+        Cell::new(centred(name, widest)).set_alignment(CellAlignment::Left)
+    }));
     for cells in rows {
         let right = |cell: String| Cell::new(cell).set_alignment(CellAlignment::Right);
         table.add_row(cells.into_iter().map(right).collect::<Vec<_>>());
     }
     format!("{table}\n")
+}
+
+/// `name` in the middle of `width` columns; an odd blank goes to its right.
+fn centred(name: &str, width: usize) -> String {
+    let left = width.saturating_sub(name.len()) / 2;
+    format!("{:left$}{name}", "")
 }
