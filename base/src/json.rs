@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 /// Appends `text` as a JSON string with Go's escapes: quotes, backslash, control bytes, and
 /// `<`, `>`, `&`, U+2028, U+2029, which Go escapes for HTML.
-pub(crate) fn string(text: &str, out: &mut String) {
+pub fn string(text: &str, out: &mut String) {
     out.push('"');
     for c in text.chars() {
         match c {
@@ -25,7 +25,7 @@ pub(crate) fn string(text: &str, out: &mut String) {
 }
 
 /// Appends a JSON list, each element written by `element`.
-pub(crate) fn list<T>(items: &[T], out: &mut String, mut element: impl FnMut(&T, &mut String)) {
+pub fn list<T>(items: &[T], out: &mut String, mut element: impl FnMut(&T, &mut String)) {
     out.push('[');
     for (at, item) in items.iter().enumerate() {
         if at > 0 {

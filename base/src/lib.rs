@@ -17,7 +17,7 @@
 #![forbid(unsafe_code)]
 
 pub mod ids;
-mod json;
+pub mod json;
 mod member;
 mod range;
 mod revision;

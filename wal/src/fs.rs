@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Mode of segments.
-const FILE_MODE: u32 = 0o600;
+const SEGMENT_MODE: u32 = 0o600;
 
 /// An operation that a [`DiskHook`] is asked about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -72,12 +72,17 @@ impl Disk {
         asked.and_then(|()| call()).map_err(|source| io_error(action, path, source))
     }
 
-    /// Opens a file for reading and writing, creating it when it is not there.
+    /// Opens a segment for reading and writing, creating it when it is not there.
     pub(crate) fn create(&self, path: &Path) -> Result<File> {
+        self.create_with_mode(path, SEGMENT_MODE)
+    }
+
+    /// Opens a file for reading and writing, creating it when it is not there; the process' mask
+    /// applies to `mode`.
+    pub(crate) fn create_with_mode(&self, path: &Path, mode: u32) -> Result<File> {
         self.run(DiskOp::Open, "create file", path, || {
             let mut options = OpenOptions::new();
-            options.read(true).write(true).create(true).truncate(false);
-            options.mode(FILE_MODE).open(path)
+            options.read(true).write(true).create(true).truncate(false).mode(mode).open(path)
         })
     }
 

@@ -15,7 +15,8 @@
 //!   only at the end of the last segment, and only when no committed entry is lost by it.
 //! * No thread but `wal-spare`, which makes the next segment ready; no clock but for metrics.
 //!
-//! Entry points: [`Wal::create`], [`Wal::open`], [`valid_snapshots`], [`read_all`], [`purge`].
+//! Entry points: [`Wal::create`], [`Wal::open`], [`valid_snapshots`], [`read_all`], [`purge`],
+//! [`SnapDir`].
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
@@ -39,6 +40,8 @@ mod record;
 mod repair;
 mod replay;
 mod segment;
+mod snap_dir;
+mod store_document;
 mod wal;
 mod wire;
 
@@ -47,4 +50,6 @@ pub use fs::{DiskHook, DiskOp};
 pub use metrics::{Histogram, Stats};
 pub use record::{Entry, EntryKind, HardState, Metadata, SnapshotRecord};
 pub use replay::{Recovered, Repaired, read_all, valid_snapshots, verify};
+pub use snap_dir::{SnapDir, Snapshot};
+pub use store_document::store_document;
 pub use wal::{Options, Wal, purge};

@@ -309,3 +309,7 @@ pub fn valid_snapshots(dir: &Path) -> Result<Vec<SnapshotRecord>> {
     marks.retain(|mark| mark.index <= hard_state.commit);
     Ok(marks)
 }
+
+#[cfg(test)]
+#[path = "fixture_tests.rs"]
+mod tests;
