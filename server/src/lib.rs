@@ -13,4 +13,9 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod http;
+pub mod listen;
 pub mod logging;
+pub mod metrics;
+pub mod notify;
+pub mod signals;

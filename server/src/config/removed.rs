@@ -150,23 +150,28 @@ mod tests {
         let cases = [
             (
                 "experimental-compact-hash-check-enabled",
-                "--experimental-compact-hash-check-enabled is deprecated in 3.6 and will be decommissioned in 3.7. Use '--feature-gates=CompactHashCheck=true' instead.",
+                "--experimental-compact-hash-check-enabled is deprecated in 3.6 and will be \
+                 decommissioned in 3.7. Use '--feature-gates=CompactHashCheck=true' instead.",
             ),
             (
                 "experimental-compaction-sleep-interval",
-                "--experimental-compaction-sleep-interval is deprecated in v3.6 and will be decommissioned in v3.7. Use 'compaction-sleep-interval' instead.",
+                "--experimental-compaction-sleep-interval is deprecated in v3.6 and will be \
+                 decommissioned in v3.7. Use 'compaction-sleep-interval' instead.",
             ),
             (
                 "experimental-corrupt-check-time",
-                "--experimental-corrupt-check-time is deprecated in v3.6 and will be decommissioned in v3.7. Use '--corrupt-check-time' instead.",
+                "--experimental-corrupt-check-time is deprecated in v3.6 and will be \
+                 decommissioned in v3.7. Use '--corrupt-check-time' instead.",
             ),
             (
                 "experimental-distributed-tracing-address",
-                "--experimental-distributed-tracing-address is deprecated in 3.6 and will be decommissioned in 3.7. Use --distributed-tracing-address instead.",
+                "--experimental-distributed-tracing-address is deprecated in 3.6 and will be \
+                 decommissioned in 3.7. Use --distributed-tracing-address instead.",
             ),
             (
                 "experimental-warning-unary-request-duration",
-                "--experimental-warning-unary-request-duration is deprecated, and will be decommissioned in v3.7. Use --warning-unary-request-duration instead.",
+                "--experimental-warning-unary-request-duration is deprecated, and will be \
+                 decommissioned in v3.7. Use --warning-unary-request-duration instead.",
             ),
         ];
         for (name, want) in cases {

@@ -304,31 +304,14 @@ fn build(settings: &Settings, notices: &mut Vec<Notice>) -> Result<Config, Inval
     } else {
         advertise_peer_urls.iter().map(|u| format!("{name}={u}")).collect::<Vec<_>>().join(",")
     };
-    let data_dir = match settings.text("data-dir") {
-        "" => {
-            let dir = format!("{name}.etcd");
-            let notice = Notice::warn("'data-dir' was empty; using default");
-            notices.push(notice.with("data-dir", &dir));
-            dir
-        }
-        dir => dir.to_owned(),
-    };
+    let data_dir = data_dir(settings, notices);
     warn_about_values(settings, notices);
-    let keepalive =
-        (settings.nanos("grpc-keepalive-interval"), settings.nanos("grpc-keepalive-timeout"));
-    let keepalive = match (u64::try_from(keepalive.0), u64::try_from(keepalive.1)) {
-        (Ok(i), Ok(t)) if i > 0 && t > 0 => {
-            Some((Duration::from_nanos(i), Duration::from_nanos(t)))
-        }
-        _ => None,
-    };
     let quota = settings.int("quota-backend-bytes");
     let batch_limit = usize::try_from(settings.int("compaction-batch-limit")).unwrap_or(0);
     let mode = settings.text("auto-compaction-mode");
-    let cors = settings.list("cors");
     Ok(Config {
         name,
-        data_dir: PathBuf::from(data_dir),
+        data_dir,
         wal_dir: Some(settings.text("wal-dir")).filter(|d| !d.is_empty()).map(PathBuf::from),
         listen_peer_urls: settings.urls("listen-peer-urls"),
         listen_client_urls: settings.urls("listen-client-urls"),
@@ -355,7 +338,7 @@ fn build(settings: &Settings, notices: &mut Vec<Notice>) -> Result<Config, Inval
         max_request_bytes: settings.uint("max-request-bytes"),
         max_concurrent_streams: u32::try_from(settings.uint("max-concurrent-streams"))
             .expect("checked when it was set"),
-        keepalive,
+        keepalive: keepalive(settings),
         reuse_port: settings.bool("socket-reuse-port"),
         reuse_address: settings.bool("socket-reuse-address"),
         auto_compaction: Retention::parse(mode, settings.text("auto-compaction-retention")),
@@ -366,8 +349,8 @@ fn build(settings: &Settings, notices: &mut Vec<Notice>) -> Result<Config, Inval
         ),
         watch_progress_interval: progress_interval(settings, notices),
         bootstrap_defrag_mib: settings.uint("bootstrap-defrag-threshold-megabytes"),
-        cors: if cors.iter().any(|o| o == "*") { Vec::new() } else { cors },
-        host_whitelist: whitelist(settings),
+        cors: allowed(settings, "cors"),
+        host_whitelist: allowed(settings, "host-whitelist"),
         extensive_metrics: settings.text("metrics") == "extensive",
         grpc_gateway: settings.bool("enable-grpc-gateway"),
         warning_apply: positive(settings.nanos("warning-apply-duration"), Duration::ZERO),
@@ -384,9 +367,30 @@ fn or_default(value: u64, default: u64) -> u64 {
     if value == 0 { default } else { value }
 }
 
-fn whitelist(settings: &Settings) -> Vec<String> {
-    let hosts = settings.list("host-whitelist");
-    if hosts.iter().any(|h| h == "*") { Vec::new() } else { hosts }
+/// A list of names; empty, as with `*`, allows all.
+fn allowed(settings: &Settings, name: &str) -> Vec<String> {
+    let names = settings.list(name);
+    if names.iter().any(|n| n == "*") { Vec::new() } else { names }
+}
+
+fn data_dir(settings: &Settings, notices: &mut Vec<Notice>) -> PathBuf {
+    match settings.text("data-dir") {
+        "" => {
+            let dir = format!("{}.etcd", settings.text("name"));
+            let notice = Notice::warn("'data-dir' was empty; using default");
+            notices.push(notice.with("data-dir", &dir));
+            PathBuf::from(dir)
+        }
+        dir => PathBuf::from(dir),
+    }
+}
+
+/// Interval and timeout of pings; one that is not positive switches them off.
+fn keepalive(settings: &Settings) -> Option<(Duration, Duration)> {
+    let positive = |name| u64::try_from(settings.nanos(name)).ok().filter(|&n| n > 0);
+    let interval = positive("grpc-keepalive-interval")?;
+    let timeout = positive("grpc-keepalive-timeout")?;
+    Some((Duration::from_nanos(interval), Duration::from_nanos(timeout)))
 }
 
 /// Advertised URLs; the untouched default follows a wildcard listen address.

@@ -1,0 +1,249 @@
+//! The `rpc` threads: each owns a single-threaded runtime and the connections given to it.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::TcpStream;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::Service;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::{KeepAlive, TcpKeepIdle, TcpKeepInterval};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::sniff::{Protocol, Rewound, sniff};
+use super::{Serve, Settings};
+use crate::http::Router;
+
+/// How long a connection may take to show its protocol, and an HTTP/1 request its head.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+/// Idle time and interval of TCP keepalive probes (Go's servers under etcd: 30 s).
+const TCP_KEEPALIVE_S: u32 = 30;
+/// Connections that may wait for a shard; the acceptor waits when there are more.
+const HANDOVER_MAX: usize = 1024;
+/// Bytes a stream may send before it must wait for the handler: one whole default request, so
+/// that no put waits for a window update.
+const STREAM_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
+/// The same for all streams of a connection together.
+const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
+/// Answer bytes a stream may queue before its handler waits.
+const STREAM_SEND_BYTES_MAX: usize = 1024 * 1024;
+/// Largest request head, as grpc-go's default.
+const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024 * 1024;
+/// Streams that were reset by the client and not yet seen by us before the connection is closed
+/// (rapid reset).
+const PENDING_RESETS_MAX: usize = 1000;
+
+/// What a connection is served with.
+#[derive(Debug)]
+pub(super) struct Assigned {
+    pub(super) stream: TcpStream,
+    pub(super) serve: Serve,
+    /// Returned when the connection ends.
+    pub(super) permit: OwnedSemaphorePermit,
+}
+
+/// A thread that serves connections.
+#[derive(Debug)]
+pub(super) struct Shard {
+    pub(super) inbox: mpsc::Sender<Assigned>,
+    /// Connections here and on the way.
+    pub(super) load: Arc<AtomicUsize>,
+    thread: JoinHandle<()>,
+}
+
+impl Shard {
+    /// Starts the thread.
+    pub(super) fn start<G>(
+        number: usize,
+        grpc: G,
+        router: Router,
+        settings: Settings,
+        stop: watch::Receiver<Option<Duration>>,
+    ) -> io::Result<Shard>
+    where
+        G: GrpcService,
+    {
+        let (inbox, received) = mpsc::channel(HANDOVER_MAX);
+        let load = Arc::new(AtomicUsize::new(0));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let server = ShardServer { grpc, router, settings, stop, load: load.clone() };
+        let body = move || runtime.block_on(server.run(received));
+        let thread = std::thread::Builder::new().name(format!("rpc-{number}")).spawn(body)?;
+        Ok(Shard { inbox, load, thread })
+    }
+
+    /// Gives up the inbox; the thread ends after a stop was announced.
+    pub(super) fn close(self) -> JoinHandle<()> {
+        self.thread
+    }
+}
+
+/// A gRPC service as a connection needs it.
+pub trait GrpcService:
+    Service<
+        Request<Incoming>,
+        Response = Response<Self::Answer>,
+        Error = Infallible,
+        Future = Self::Pending,
+    > + Clone
+    + Send
+    + 'static
+{
+    /// The body of its answers.
+    type Answer: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+        + Send
+        + 'static;
+    /// Its future answers.
+    type Pending: Future<Output = Result<Response<Self::Answer>, Infallible>> + Send + 'static;
+}
+
+impl<S, B, F> GrpcService for S
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future = F>
+        + Clone
+        + Send
+        + 'static,
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+    F: Future<Output = Result<Response<B>, Infallible>> + Send + 'static,
+{
+    type Answer = B;
+    type Pending = F;
+}
+
+struct ShardServer<G> {
+    grpc: G,
+    router: Router,
+    settings: Settings,
+    stop: watch::Receiver<Option<Duration>>,
+    load: Arc<AtomicUsize>,
+}
+
+impl<G: GrpcService> ShardServer<G> {
+    async fn run(self, mut received: mpsc::Receiver<Assigned>) {
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                assigned = received.recv() => match assigned {
+                    Some(assigned) => {
+                        connections.spawn(self.connection(assigned));
+                    }
+                    None => break,
+                },
+                Some(_) = connections.join_next() => {
+                    self.load.fetch_sub(1, Ordering::Relaxed);
+                }
+            }
+        }
+        // No more come; those that are here end by themselves or when their time is up.
+        let mut stop = self.stop.clone();
+        let budget = stop.wait_for(Option::is_some).await.ok().and_then(|b| *b);
+        let all = async { while connections.join_next().await.is_some() {} };
+        if tokio::time::timeout(budget.unwrap_or_default(), all).await.is_err() {
+            connections.shutdown().await;
+        }
+    }
+
+    fn connection(&self, assigned: Assigned) -> impl Future<Output = ()> + Send + 'static {
+        let grpc = self.grpc.clone();
+        let router = self.router.clone();
+        let settings = self.settings;
+        let stop = self.stop.clone();
+        async move {
+            let Assigned { stream, serve, permit } = assigned;
+            if let Err(error) = one(stream, serve, grpc, router, settings, stop).await {
+                tracing::debug!(error = %error, "connection ended");
+            }
+            drop(permit);
+        }
+    }
+}
+
+type Fault = Box<dyn std::error::Error + Send + Sync>;
+
+async fn one<G: GrpcService>(
+    stream: TcpStream,
+    serve: Serve,
+    grpc: G,
+    router: Router,
+    settings: Settings,
+    mut stop: watch::Receiver<Option<Duration>>,
+) -> Result<(), Fault> {
+    stream.set_nodelay(true)?;
+    setsockopt(&stream, KeepAlive, &true)?;
+    setsockopt(&stream, TcpKeepIdle, &TCP_KEEPALIVE_S)?;
+    setsockopt(&stream, TcpKeepInterval, &TCP_KEEPALIVE_S)?;
+    let stream = tokio::net::TcpStream::from_std(stream)?;
+    let sniffed = tokio::select! {
+        sniffed = tokio::time::timeout(HEADER_TIMEOUT, sniff(stream)) => sniffed??,
+        _ = stop.wait_for(Option::is_some) => return Ok(()),
+    };
+    let Some((protocol, stream)) = sniffed else { return Ok(()) };
+    match protocol {
+        Protocol::Http2 if serve != Serve::Http => {
+            serve_grpc(stream, grpc, settings, &mut stop).await
+        }
+        Protocol::Http1 if serve != Serve::Grpc => serve_http(stream, router, &mut stop).await,
+        // The other protocol has a listener of its own.
+        Protocol::Http1 | Protocol::Http2 => Ok(()),
+    }
+}
+
+async fn serve_grpc<G: GrpcService>(
+    stream: Rewound<tokio::net::TcpStream>,
+    grpc: G,
+    settings: Settings,
+    stop: &mut watch::Receiver<Option<Duration>>,
+) -> Result<(), Fault> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .auto_date_header(false)
+        .max_concurrent_streams(settings.max_concurrent_streams)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(STREAM_SEND_BYTES_MAX)
+        .max_header_list_size(HEADER_LIST_BYTES_MAX)
+        .max_pending_accept_reset_streams(PENDING_RESETS_MAX);
+    if let Some((interval, timeout)) = settings.keepalive {
+        builder.keep_alive_interval(interval).keep_alive_timeout(timeout);
+    }
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), grpc));
+    tokio::select! {
+        ended = connection.as_mut() => return Ok(ended?),
+        _ = stop.wait_for(Option::is_some) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    Ok(connection.await?)
+}
+
+/// Serves HTTP/1 until the peer or a stop ends it.
+pub(super) async fn serve_http<S>(
+    stream: S,
+    router: Router,
+    stop: &mut watch::Receiver<Option<Duration>>,
+) -> Result<(), Fault>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).title_case_headers(true);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), router));
+    tokio::select! {
+        ended = connection.as_mut() => return Ok(ended?),
+        _ = stop.wait_for(Option::is_some) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    Ok(connection.await?)
+}
