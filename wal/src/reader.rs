@@ -3,17 +3,22 @@
 use crate::error::{Error, Result};
 use crate::fs::io_error;
 use crate::record::{Record, RecordKind, WORD_BYTES, split_word};
+use crate::segment::SEGMENT_BYTES;
 use crate::wire::WireError;
 use bytes::Bytes;
 use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 
 /// What the disk writes whole or not at all; a torn record misses at least one such piece.
 const SECTOR_BYTES: usize = 512;
 
-/// Bytes read at a time, so that the zeros behind the data of a fresh segment are not read.
-const READ_BYTES: u64 = 4 << 20;
+/// Bytes read at a time: few enough that following the length words finds them in the cache, and
+/// that the zeros behind the data of a fresh segment are hardly read.
+const READ_BYTES: u64 = 256 << 10;
+
+/// Memory asked for at once; only what is read into is really taken.
+const RESERVE_BYTES_MAX: u64 = 2 * SEGMENT_BYTES;
 
 /// A segment in memory up to the end of its data.
 #[derive(Debug)]
@@ -26,25 +31,30 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    /// Reads `file` until a zero length word, a record that does not fit, or its end.
-    pub(crate) fn load(file: &File, path: &Path) -> Result<Self> {
+    /// Reads `file` until a zero length word, a record that does not fit, or its end; into
+    /// `buffer`, whose memory is used again.
+    pub(crate) fn load(mut file: &File, path: &Path, mut buffer: Vec<u8>) -> Result<Self> {
         let failed = |e| io_error("read file", path, e);
         let file_bytes = file.metadata().map_err(failed)?.len();
-        let mut data: Vec<u8> = Vec::new();
-        let mut scanned = Scanned { end: 0, wanted: READ_BYTES };
-        loop {
-            let have = data.len() as u64;
-            let want = scanned.wanted.max(have.saturating_add(READ_BYTES)).min(file_bytes);
-            if scanned.wanted <= have || want == have {
+        file.rewind().map_err(failed)?;
+        buffer.clear();
+        buffer.reserve(usize::try_from(file_bytes.min(RESERVE_BYTES_MAX)).unwrap_or(0));
+        let (mut end, mut wanted, mut have) = (0, READ_BYTES, 0);
+        while wanted > have && have < file_bytes {
+            let chunk = READ_BYTES.max(wanted - have);
+            let read = file.take(chunk).read_to_end(&mut buffer).map_err(failed)?;
+            if read == 0 {
                 break;
             }
-            data.resize(to_usize(want, path)?, 0);
-            let fresh = data.get_mut(to_usize(have, path)?..).unwrap_or_default();
-            file.read_exact_at(fresh, have).map_err(failed)?;
-            scanned = scan(&data, scanned.end, file_bytes);
+            have += read as u64;
+            (end, wanted) = scan(&buffer, end, file_bytes);
         }
-        data.shrink_to_fit();
-        Ok(Self { path: path.to_owned(), data: Bytes::from(data), file_bytes })
+        Ok(Self { path: path.to_owned(), data: Bytes::from(buffer), file_bytes })
+    }
+
+    /// The memory of the segment, if nothing of it is in use any more.
+    pub(crate) fn into_buffer(self) -> Vec<u8> {
+        self.data.try_into_mut().map(Vec::from).unwrap_or_default()
     }
 
     fn slice(&self, from: u64, len: u64) -> Option<Bytes> {
@@ -54,31 +64,19 @@ impl Segment {
     }
 }
 
-fn to_usize(n: u64, path: &Path) -> Result<usize> {
-    usize::try_from(n).map_err(|e| io_error("read file", path, std::io::Error::other(e)))
-}
-
-/// How far the length words have been followed, and how many bytes are needed to go on.
-struct Scanned {
-    end: u64,
-    wanted: u64,
-}
-
-/// Follows length words from the record boundary `end`; `wanted` is 0 when nothing more is needed.
-fn scan(data: &[u8], mut end: u64, file_bytes: u64) -> Scanned {
+/// Follows length words from the record boundary `end` as far as they are in `data`; returns how
+/// far, and how many bytes are needed to go on, 0 for none.
+fn scan(data: &[u8], mut end: u64, file_bytes: u64) -> (u64, u64) {
     let have = data.len() as u64;
     loop {
-        if have - end < WORD_BYTES {
-            return Scanned { end, wanted: end + WORD_BYTES };
-        }
-        let word = word_at(data, end).unwrap_or(0);
+        let Some(word) = word_at(data, end) else { return (end, end + WORD_BYTES) };
         let (len, padding) = split_word(word);
         if word == 0 || exceeds(len, padding, end, file_bytes) {
-            return Scanned { end, wanted: 0 };
+            return (end, 0);
         }
         let next = end + WORD_BYTES + len + padding;
         if next > have {
-            return Scanned { end, wanted: next };
+            return (end, next);
         }
         end = next;
     }

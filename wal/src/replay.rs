@@ -100,10 +100,12 @@ impl Replay {
         mut segments: impl ExactSizeIterator<Item = Result<(PathBuf, FileRef<'a>)>>,
     ) -> Result<Self> {
         let mut replay = Self::new(keep);
+        let mut buffer = Vec::new();
         while let Some(segment) = segments.next() {
             let (path, file) = segment?;
-            let segment = Segment::load(file.as_file(), &path)?;
+            let segment = Segment::load(file.as_file(), &path, buffer)?;
             replay.read_segment(&segment, segments.len() == 0)?;
+            buffer = segment.into_buffer();
         }
         Ok(replay)
     }
@@ -161,7 +163,9 @@ impl Replay {
                 self.tail.has_state = true;
             }
             Some(RecordKind::Metadata) => {
-                let first = self.metadata.get_or_insert_with(|| record.data.clone());
+                // A copy, so that it does not keep the whole segment in memory.
+                let copy = || Bytes::copy_from_slice(&record.data);
+                let first = self.metadata.get_or_insert_with(copy);
                 if *first != record.data {
                     return Err(Error::MetadataConflict { path: path.to_owned(), offset });
                 }
