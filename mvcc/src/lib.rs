@@ -51,6 +51,6 @@ pub use restore::Opened;
 pub use store::Store;
 pub use watch::{
     Body, CreateError, History, HubStats, Pump, ReadFailed, Response, Shard, WatchHub,
-    WatchRequest, WatchStream,
+    WatchRequest, WatchStream, event_lengths,
 };
 pub use write::Writer;

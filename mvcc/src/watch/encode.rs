@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use proto::raw::encode_event;
 
-use super::history::History;
+use super::history::{History, take_varint};
 use crate::change::{Changes, Event};
 
 /// All events of a change in one buffer.
@@ -73,4 +73,36 @@ fn encode(change: &Changes, history: &dyn History, with_prev: bool) -> Encoding 
 fn previous(event: &Event, main: i64, history: &dyn History) -> Option<Bytes> {
     let prev = event.prev?;
     if history.compacted_revision() >= main { None } else { history.row(prev) }
+}
+
+/// The lengths, tags included, of the single events in the bytes of [`super::Body::Events`]: a
+/// response may be split where one ends.
+pub fn event_lengths(events: &[u8]) -> impl Iterator<Item = usize> {
+    let mut rest = events;
+    std::iter::from_fn(move || {
+        let mut body = rest.get(1..)?;
+        let len = usize::try_from(take_varint(&mut body)?).ok()?;
+        let after = body.get(len..)?;
+        let length = rest.len() - after.len();
+        rest = after;
+        Some(length)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_can_be_told_apart_in_their_bytes() {
+        let mut buf = BytesMut::new();
+        let mut expected = Vec::new();
+        for size in [0usize, 1, 100, 130, 70_000] {
+            let before = buf.len();
+            encode_event(1, &vec![7; size], Some(b"prev"), &mut buf);
+            expected.push(buf.len() - before);
+        }
+        assert_eq!(event_lengths(&buf).collect::<Vec<_>>(), expected);
+        assert_eq!(event_lengths(b"").count(), 0);
+    }
 }

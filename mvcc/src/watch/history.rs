@@ -58,7 +58,8 @@ pub(super) fn deleted_pair(key: &[u8], main: i64) -> Bytes {
     buf.freeze()
 }
 
-fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
+/// Reads a varint from the front of `bytes`.
+pub(super) fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0;
     for shift in (0..64).step_by(7) {
         let (&byte, rest) = bytes.split_first()?;

@@ -38,6 +38,7 @@ mod sync;
 #[cfg(test)]
 mod tests;
 
+pub use encode::event_lengths;
 pub use history::{History, ReadFailed};
 pub use hub::{HubStats, WatchHub};
 pub use queue::{Body, Response};
