@@ -81,11 +81,15 @@ impl Backend {
     /// [`Error::UnknownLayout`] if a newer program wrote it; otherwise what failed.
     pub fn open(dir: impl AsRef<Path>, options: &Options) -> Result<Backend, Error> {
         let layout = Arc::new(Layout::lock(dir.as_ref())?);
-        let current = layout.current()?;
-        layout.remove_stale(current)?;
-        match current {
-            Some(number) => Backend::open_folder(layout, number, options),
+        match layout.current()? {
+            Some(number) => {
+                let backend = Backend::open_folder(Arc::clone(&layout), number, options)?;
+                // Only now is it clear that nothing else is needed.
+                layout.remove_stale(Some(number))?;
+                Ok(backend)
+            }
             None => {
+                layout.remove_stale(None)?;
                 let number = layout.next()?;
                 let backend = Backend::create_folder(Arc::clone(&layout), number, options)?;
                 layout.switch(number)?;

@@ -27,6 +27,8 @@ mod next;
 mod options;
 mod rows;
 mod size;
+#[cfg(test)]
+mod tests;
 mod view;
 
 pub use batch::WriteBatch;
