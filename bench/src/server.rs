@@ -1,0 +1,250 @@
+//! The servers under test: started on a loopback port, watched through `/proc`, killed.
+
+use std::fs::{self, File};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::statfs;
+
+use crate::error::Error;
+use crate::load;
+
+/// The kernel counts CPU time in ticks of 10 ms on every platform we run on.
+const TICKS_PER_S: u64 = 100;
+/// How long a server may take to answer its first read.
+const START_PATIENCE: Duration = Duration::from_secs(60);
+
+/// What to start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The server of this workspace.
+    Ours,
+    /// The distribution's etcd.
+    Reference,
+    /// The bare echo server.
+    Echo,
+}
+
+impl Kind {
+    /// The name in reports and paths.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::Ours => "ours",
+            Kind::Reference => "reference",
+            Kind::Echo => "bare tonic",
+        }
+    }
+}
+
+/// A running server with a data directory of its own.
+pub(crate) struct Server {
+    kind: Kind,
+    binary: PathBuf,
+    dir: PathBuf,
+    listen: SocketAddr,
+    peer: SocketAddr,
+    child: Child,
+}
+
+impl Server {
+    /// Starts `binary` with an empty data directory under `base` and waits for its first read.
+    ///
+    /// # Errors
+    /// It cannot be started or does not answer.
+    pub(crate) fn start(kind: Kind, binary: &Path, base: &Path) -> Result<Self, Error> {
+        let dir = base.join(kind.name().replace(' ', "-"));
+        remove(&dir)?;
+        fs::create_dir_all(&dir).map_err(|source| Error::File {
+            action: "create",
+            path: dir.clone(),
+            source,
+        })?;
+        let (listen, peer) = (free_address()?, free_address()?);
+        let child = spawn(kind, binary, &dir, listen, peer)?;
+        let binary = binary.to_owned();
+        let mut server = Server { kind, binary, dir, listen, peer, child };
+        server.wait_ready()?;
+        Ok(server)
+    }
+
+    /// Where it listens.
+    pub(crate) fn endpoint(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGKILL, start again on the same data: the time until the first linearizable read.
+    ///
+    /// # Errors
+    /// It does not come back.
+    pub(crate) fn kill_and_restart(&mut self) -> Result<Duration, Error> {
+        let killed = Instant::now();
+        self.kill()?;
+        self.child = spawn(self.kind, &self.binary, &self.dir, self.listen, self.peer)?;
+        Ok(self.wait_ready()?.duration_since(killed))
+    }
+
+    fn wait_ready(&mut self) -> Result<Instant, Error> {
+        let child = &mut self.child;
+        let mut alive = || matches!(child.try_wait(), Ok(None));
+        load::first_read(self.listen, START_PATIENCE, &mut alive).map_err(|_| Error::Server {
+            name: self.kind.name().to_owned(),
+            problem: "does not answer",
+            log: log_path(&self.dir),
+        })
+    }
+
+    fn kill(&mut self) -> Result<(), Error> {
+        let failed = |source| Error::System { action: "kill server", source };
+        self.child.kill().map_err(failed)?;
+        self.child.wait().map_err(failed)?;
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // At the end of a run nothing more can be done about either failure.
+        drop(self.kill());
+        drop(remove(&self.dir));
+    }
+}
+
+fn spawn(
+    kind: Kind,
+    binary: &Path,
+    dir: &Path,
+    listen: SocketAddr,
+    peer: SocketAddr,
+) -> Result<Child, Error> {
+    let log_path = log_path(dir);
+    let log = File::options().create(true).append(true).open(&log_path);
+    let log = log.map_err(|source| Error::File { action: "open", path: log_path, source })?;
+    let error_log = log.try_clone().map_err(|source| Error::System { action: "clone", source })?;
+    let mut command = Command::new(binary);
+    match kind {
+        Kind::Echo => {
+            command.args(["echo-server", "--listen", &listen.to_string(), "--dir"]).arg(dir);
+        }
+        Kind::Ours | Kind::Reference => {
+            command.args(["--name", "bench", "--data-dir"]).arg(dir.join("data"));
+            command.args(["--listen-client-urls", &format!("http://{listen}")]);
+            command.args(["--advertise-client-urls", &format!("http://{listen}")]);
+            command.args(["--listen-peer-urls", &format!("http://{peer}")]);
+            command.args(["--initial-advertise-peer-urls", &format!("http://{peer}")]);
+            command.args(["--initial-cluster", &format!("bench=http://{peer}")]);
+        }
+    }
+    command
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(log)
+        .stderr(error_log)
+        .spawn()
+        .map_err(|source| Error::File { action: "start", path: binary.to_owned(), source })
+}
+
+fn log_path(dir: &Path) -> PathBuf {
+    dir.join("server.log")
+}
+
+fn remove(dir: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(dir) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::File { action: "remove", path: dir.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A loopback address nobody listens on.
+fn free_address() -> Result<SocketAddr, Error> {
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .map_err(|source| Error::System { action: "find a free port", source })
+}
+
+/// Refuses a directory that lies in memory.
+///
+/// # Errors
+/// It does, or it cannot be told.
+pub(crate) fn require_disk(dir: &Path) -> Result<(), Error> {
+    let kind = statfs::statfs(dir).map_err(|errno| Error::File {
+        action: "look up the file system of",
+        path: dir.to_owned(),
+        source: errno.into(),
+    })?;
+    if kind.filesystem_type() == statfs::TMPFS_MAGIC {
+        return Err(Error::NotADisk(dir.to_owned()));
+    }
+    Ok(())
+}
+
+/// CPU time of a process up to now, user and system, all threads.
+///
+/// # Errors
+/// There is no such process.
+pub(crate) fn cpu_time(pid: u32) -> Result<Duration, Error> {
+    let stat = read_proc(pid, "stat")?;
+    let ticks = parse_ticks(&stat).ok_or(Error::Answer("/proc/<pid>/stat in another form"))?;
+    Ok(Duration::from_millis(ticks * 1000 / TICKS_PER_S))
+}
+
+/// `utime + stime`: the fields 14 and 15, counted after the name, which may hold blanks.
+fn parse_ticks(stat: &str) -> Option<u64> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_whitespace().skip(11);
+    let user: u64 = fields.next()?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    Some(user + system)
+}
+
+/// Resident memory of a process.
+///
+/// # Errors
+/// There is no such process.
+pub(crate) fn rss_mib(pid: u32) -> Result<f64, Error> {
+    let status = read_proc(pid, "status")?;
+    let kib = parse_rss_kib(&status).ok_or(Error::Answer("/proc/<pid>/status in another form"))?;
+    Ok(f64::from(kib) / 1024.0)
+}
+
+fn parse_rss_kib(status: &str) -> Option<u32> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+fn read_proc(pid: u32, file: &str) -> Result<String, Error> {
+    let path = PathBuf::from(format!("/proc/{pid}/{file}"));
+    fs::read_to_string(&path).map_err(|source| Error::File { action: "read", path, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_ticks_are_found_behind_a_name_with_blanks() {
+        let stat = "42 (a ) b) S 1 42 42 0 -1 4194304 100 0 0 0 123 45 0 0 20 0 8 0 99 1 2";
+        assert_eq!(parse_ticks(stat), Some(168));
+        assert_eq!(parse_ticks("garbage"), None);
+    }
+
+    #[test]
+    fn resident_memory_is_read_from_its_line() {
+        assert_eq!(parse_rss_kib("Name:\tx\nVmRSS:\t  2048 kB\nThreads: 1\n"), Some(2048));
+    }
+
+    #[test]
+    fn this_process_has_cpu_time_and_memory() {
+        let pid = std::process::id();
+        assert!(cpu_time(pid).is_ok());
+        assert!(rss_mib(pid).is_ok_and(|mib| mib > 0.0));
+    }
+}
