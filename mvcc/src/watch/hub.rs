@@ -10,7 +10,7 @@ use parking_lot::{Condvar, Mutex};
 use super::encode::Encoded;
 use super::groups::{Matcher, Target};
 use super::history::History;
-use super::queue::{Body, Counters, Response, StreamQueue};
+use super::queue::{Body, Counters, Response, STREAM_RESPONSES_MAX, StreamQueue};
 use super::registry::WatchStream;
 use super::shard::{Shard, Wakes};
 use super::sync;
@@ -101,7 +101,9 @@ pub(super) struct Stream {
     pub(super) future: BTreeMap<i64, usize>,
     /// Watchers that want periodic progress.
     pub(super) progress: BTreeSet<u64>,
-    pub(super) victims: Vec<u64>,
+    /// Unsynced watchers without a turn. While there are any, the queue has no room and reports
+    /// when it has again, or another watcher of the stream has its turn.
+    pub(super) victims: VecDeque<u64>,
 }
 
 /// Changes published while rows are being read.
@@ -238,7 +240,7 @@ impl WatchHub {
             compacted: 0,
             future: BTreeMap::new(),
             progress: BTreeSet::new(),
-            victims: Vec::new(),
+            victims: VecDeque::new(),
         };
         state.streams.insert(id, stream);
         WatchStream::new(self.owner.inner.clone(), queue)
@@ -365,7 +367,24 @@ impl State {
         if watcher.target.stream.await_room() {
             self.unsynced.push_back(uid);
         } else if let Some(stream) = self.streams.get_mut(&watcher.target.stream.id) {
-            stream.victims.push(uid);
+            stream.victims.push_back(uid);
+        }
+    }
+
+    /// Gives some victims of a stream their turn if it has room: as many as could find some.
+    pub(super) fn retry_victims(&mut self, stream: u64) {
+        let Some(stream) = self.streams.get_mut(&stream) else { return };
+        if stream.victims.is_empty() || !stream.queue.await_room() {
+            return;
+        }
+        let mut left = STREAM_RESPONSES_MAX;
+        while left > 0
+            && let Some(uid) = stream.victims.pop_front()
+        {
+            if self.watchers.contains_key(&uid) {
+                self.unsynced.push_back(uid);
+                left -= 1;
+            }
         }
     }
 

@@ -81,7 +81,8 @@ impl WatchStream {
         };
         self.hub.counters.taken(popped.response.body.events());
         if popped.room {
-            self.hub.retry_victims(self.queue.id);
+            self.hub.state.lock().retry_victims(self.queue.id);
+            self.hub.work.notify_one();
         }
         Poll::Ready(Some(popped.response))
     }
@@ -122,6 +123,8 @@ impl WatchStream {
     pub fn cancel(&self, watch_id: i64) -> bool {
         let mut wakes = Wakes::default();
         let known = self.hub.state.lock().cancel(&self.queue, watch_id, &mut wakes);
+        // A victim may have got the turn of the one that left.
+        self.hub.work.notify_one();
         wakes.deliver();
         known
     }
@@ -163,17 +166,6 @@ impl Drop for WatchStream {
             }
         }
         self.hub.counters.taken(self.queue.clear());
-    }
-}
-
-impl Inner {
-    /// Gives the victims of a stream that has room again their turn.
-    fn retry_victims(&self, stream: u64) {
-        let mut state = self.state.lock();
-        let Some(stream) = state.streams.get_mut(&stream) else { return };
-        let victims = std::mem::take(&mut stream.victims);
-        state.unsynced.extend(victims);
-        self.work.notify_one();
     }
 }
 
@@ -265,6 +257,9 @@ impl State {
             if *count == 0 {
                 stream.future.remove(&watcher.target.from);
             }
+        }
+        if unsynced {
+            self.retry_victims(watcher.target.stream.id);
         }
     }
 

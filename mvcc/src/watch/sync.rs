@@ -1,6 +1,6 @@
 //! Catching up: rows are read for many watchers at once, without a lock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -88,9 +88,11 @@ impl Inner {
             let caught_up = same_store && end == round.target && !recent.overrun;
             let mut recent: Vec<(Changes, Encoded)> =
                 recent.changes.into_iter().map(|change| (change, Encoded::default())).collect();
+            let mut streams = BTreeSet::new();
             for share in round.shares {
                 let bytes = share.events.freeze();
                 for job in share.jobs {
+                    streams.insert(job.target.stream.id);
                     let Some(next) = state.next_of(job.target.uid) else { continue };
                     if !same_store {
                         state.await_turn(job.target.uid);
@@ -110,6 +112,7 @@ impl Inner {
                     }
                 }
             }
+            streams.into_iter().for_each(|stream| state.retry_victims(stream));
         }
         self.counters.queued(events);
         wakes.deliver();

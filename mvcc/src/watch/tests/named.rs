@@ -476,3 +476,35 @@ fn a_response_larger_than_the_bound_is_taken_by_an_empty_queue_only() {
     assert!(popped.room && queue.await_room());
     assert!(queue.offer(big, &mut wakes));
 }
+
+#[test]
+fn victims_of_a_stream_all_get_their_turn_whatever_becomes_of_the_others() {
+    let (store, hub) = idle_hub();
+    let stream = hub.open_stream(None);
+    let count = 5 * STREAM_RESPONSES_MAX as i64;
+    for _ in 0..count {
+        stream.create(watch("k", 0)).expect("valid");
+    }
+    all(&stream);
+    hub.publish(&[store.put("k")]);
+    // The first in line are cancelled while they wait for their turn.
+    let found = all(&stream);
+    let mut seen: Vec<i64> = found.iter().map(|response| response.watch_id).collect();
+    let victims: Vec<i64> = (0..count).filter(|id| !seen.contains(id)).collect();
+    let canceled = &victims[..STREAM_RESPONSES_MAX];
+    assert!(canceled.iter().all(|&id| stream.cancel(id)));
+    loop {
+        sync(&hub);
+        let found = all(&stream);
+        if found.is_empty() {
+            break;
+        }
+        assert!(found.len() <= STREAM_RESPONSES_MAX * 2 + 1);
+        let events = found.iter().filter(|r| matches!(r.body, Body::Events(..)));
+        seen.extend(events.map(|response| response.watch_id));
+    }
+    seen.sort_unstable();
+    let expected: Vec<i64> = (0..count).filter(|id| !canceled.contains(id)).collect();
+    assert_eq!(seen, expected);
+    assert_eq!(hub.stats().slow_watchers, 0);
+}
