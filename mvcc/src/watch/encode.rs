@@ -3,8 +3,8 @@
 use bytes::{Bytes, BytesMut};
 use proto::raw::encode_event;
 
-use super::history::{History, take_varint};
-use crate::change::{Changes, Event};
+use super::history::{History, is_creation, take_varint};
+use crate::change::{Changes, Event, EventKind};
 
 /// All events of a change in one buffer.
 #[derive(Debug)]
@@ -69,9 +69,14 @@ fn encode(change: &Changes, history: &dyn History, with_prev: bool) -> Encoding 
     Encoding { bytes: buf.freeze(), ends }
 }
 
-/// The pair before the request at main revision `main`, unless that revision is compacted.
+/// The pair before the request at main revision `main`: none for a creation, or if the revision
+/// below `main` is compacted.
 fn previous(event: &Event, main: i64, history: &dyn History) -> Option<Bytes> {
     let prev = event.prev?;
+    // Put anew after a deletion in the same request.
+    if event.kind == EventKind::Put && is_creation(&event.kv) {
+        return None;
+    }
     if history.compacted_revision() >= main { None } else { history.row(prev) }
 }
 

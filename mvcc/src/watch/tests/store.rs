@@ -74,7 +74,6 @@ impl MemoryStore {
                 continue;
             }
             let prev = before.get(key).map(|kv| Revision { main: kv.mod_revision, sub: 0 });
-            // Rows of the model are found by main revision and key, see `row`.
             let key_bytes = Bytes::copy_from_slice(key);
             let (row, value, kv, kind) = if *put {
                 let kv = mvccpb::KeyValue {
@@ -95,7 +94,6 @@ impl MemoryStore {
                 let row = RowKey { rev, tombstone: true };
                 (row, value, deleted_pair(key, main), EventKind::Delete)
             };
-            let prev = prev.filter(|_| !(*put && old.is_none()));
             let prev = prev.map(|prev| inside.rev_of(key, prev.main));
             inside.rows.insert(row, value.clone());
             inside.log.push((row, key.clone(), value));
