@@ -89,7 +89,10 @@ pub enum Error {
         server: &'static str,
     },
     /// The data directory has authentication switched on.
-    #[error("open {}: authentication is enabled there, which this version cannot enforce", path.display())]
+    #[error(
+        "open {path}: authentication is enabled there, which this version cannot enforce",
+        path = path.display()
+    )]
     AuthEnabled {
         /// The backend directory.
         path: PathBuf,

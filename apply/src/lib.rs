@@ -46,8 +46,6 @@ mod txn;
 mod write;
 
 #[cfg(test)]
-mod model;
-#[cfg(test)]
 mod tests;
 
 pub use alarm::Alarms;

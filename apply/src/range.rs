@@ -12,6 +12,7 @@ use proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use proto::mvccpb::KeyValue;
 use proto::raw;
 
+use crate::error::ApplyError;
 use crate::source::{ReadError, Source};
 
 /// A range's answer, and the newest revision when it was read.
@@ -32,6 +33,22 @@ pub struct RangeAnswer {
 ///
 /// Refused if the asked revision is compacted or in the future; the store's own failures.
 pub fn range(source: &impl Source, request: &RangeRequest) -> Result<RangeAnswer, ReadError> {
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        match range_once(source, request) {
+            // Keys and rows are read one after the other; a compaction came between.
+            Err(ReadError::Refused(ApplyError::Compacted))
+                if request.revision <= 0 && attempts < NEWEST_ATTEMPTS_MAX => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+/// How often a read of the newest state starts anew because a compaction overtook it.
+const NEWEST_ATTEMPTS_MAX: usize = 8;
+
+fn range_once(source: &impl Source, request: &RangeRequest) -> Result<RangeAnswer, ReadError> {
     let keys = KeyRange { key: request.key.clone(), end: request.range_end.clone() };
     if request.count_only {
         let found = source.count(&keys, request.revision)?;

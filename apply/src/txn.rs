@@ -124,7 +124,7 @@ pub(crate) fn execute<T: Target>(
             Step::Range(request) => {
                 if want_reply {
                     let revision = target.revision_of_change();
-                    let mut response = range::range(target, request)?.response;
+                    let mut response = read_checked(target, request)?;
                     response.header = op_header(revision);
                     answers.push(raw::Response::ResponseRange(response));
                 }
@@ -142,6 +142,23 @@ pub(crate) fn execute<T: Target>(
         }
     }
     unreachable!("a plan ends with the end of the outermost txn")
+}
+
+/// Reads a range whose revision was checked.
+///
+/// # Panics
+///
+/// If it is refused all the same: ending the txn here would leave half of it, and only where
+/// someone waits for the answer.
+fn read_checked(
+    source: &impl Source,
+    request: &RangeRequest,
+) -> Result<raw::RangeResponse, ReadError> {
+    match range::range(source, request) {
+        Ok(answer) => Ok(answer.response),
+        Err(ReadError::Refused(error)) => panic!("checked range {request:?} is refused: {error}"),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether both branches hold plain ranges only, so that the txn needs no place in the log.

@@ -7,6 +7,7 @@ mod entries;
 mod keys;
 mod leases;
 mod machine;
+mod model;
 mod naive;
 mod quotas;
 mod random;
@@ -27,9 +28,10 @@ use proto::request::{Kind, encode};
 
 use crate::entry::{self, Applied, Entry, EntryKind, Options};
 use crate::error::{ApplyError, Error};
-use crate::model::Model;
 use crate::state::State;
 use crate::{Effect, Reply};
+
+use model::Model;
 
 /// A state machine on a model store.
 #[derive(Default)]

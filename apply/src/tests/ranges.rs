@@ -1,11 +1,17 @@
 //! Ranges: filters, orders and limits.
 
+use std::cell::Cell;
+
+use base::KeyRange;
+use bytes::Bytes;
+use mvcc::{Found, KeyMeta, KeyState};
 use proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use proto::etcdserverpb::{CompactionRequest, PutRequest, RangeRequest};
 use proto::request::Kind;
 
+use super::model::Model;
 use super::{Rig, delete, put, range};
-use crate::{ApplyError, ReadError};
+use crate::{ApplyError, ReadError, Source};
 
 /// k1..k5 with values c, a2, b, d, 0, as in the contract's example.
 fn five() -> Rig {
@@ -159,5 +165,62 @@ fn an_end_not_above_the_key_is_an_empty_range() {
     for end in ["k1", "a"] {
         let (pairs, more, count) = rig.range(&range("k1", end));
         assert_eq!((pairs.len(), more, count), (0, false, 0));
+    }
+}
+
+/// A source whose rows vanish between the look into the index and their reading, some times.
+struct Overtaken<'a> {
+    model: &'a Model,
+    times: Cell<u32>,
+}
+
+impl Source for Overtaken<'_> {
+    fn revision(&self) -> i64 {
+        self.model.revision()
+    }
+
+    fn compacted_revision(&self) -> i64 {
+        self.model.compacted_revision()
+    }
+
+    fn pairs(&self, range: &KeyRange, at: i64, limit: usize) -> Result<Found<Bytes>, ReadError> {
+        self.model.pairs(range, at, limit)
+    }
+
+    fn metas(&self, range: &KeyRange, at: i64, limit: usize) -> Result<Found<KeyMeta>, ReadError> {
+        self.model.metas(range, at, limit)
+    }
+
+    fn count(&self, range: &KeyRange, at: i64) -> Result<Found<()>, ReadError> {
+        self.model.count(range, at)
+    }
+
+    fn rows(&self, metas: &[KeyMeta]) -> Result<Vec<Bytes>, ReadError> {
+        match self.times.get().checked_sub(1) {
+            Some(left) => {
+                self.times.set(left);
+                Err(ReadError::Refused(ApplyError::Compacted))
+            }
+            None => self.model.rows(metas),
+        }
+    }
+
+    fn stat(&self, key: &Bytes) -> Result<Option<KeyState>, ReadError> {
+        self.model.stat(key)
+    }
+
+    fn pair(&self, key: &Bytes) -> Result<Option<Bytes>, ReadError> {
+        self.model.pair(key)
+    }
+}
+
+#[test]
+fn a_read_of_the_newest_state_that_compaction_overtakes_begins_anew() {
+    let rig = five();
+    let newest = sorted(SortOrder::Descend, SortTarget::Key);
+    for (times, revision, succeeds) in [(3, 0, true), (1, 6, false), (100, 0, false)] {
+        let source = Overtaken { model: &rig.model, times: Cell::new(times) };
+        let request = RangeRequest { revision, ..newest.clone() };
+        assert_eq!(crate::range(&source, &request).is_ok(), succeeds, "{times} {revision}");
     }
 }
