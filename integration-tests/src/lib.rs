@@ -4,6 +4,9 @@
 //! ```text
 //!  Server::builder(Kind::Ours | Kind::Reference) ──▶ child process ──▶ .kill() .pause() .stop()
 //!  Tool::{Ours, Reference}.run(&server, args)    ──▶ Output { code, stdout, stderr }
+//!  Load::start(writers) ──▶ Outcomes             what clients were promised
+//!  observe(server) ──▶ Observed.check(&outcomes) what the server says has happened
+//!  Model::replay(wal entries).hash_kv(revision)  what the log says should be there
 //!  eventually(deadline, || condition)
 //! ```
 //!
@@ -11,10 +14,18 @@
 //! kept in its folder and printed when the test that owns it panics.
 #![forbid(unsafe_code)]
 
+mod disk;
+mod history;
+mod load;
+mod model;
 mod seed;
 mod server;
 mod tool;
 
+pub use disk::{LoopDisk, Tmpfs};
+pub use history::{Event, Observed, hash_kv, observe, put};
+pub use load::{Change, Load, Outcomes};
+pub use model::Model;
 pub use seed::{Rng, seed};
 pub use server::{Builder, Kind, Server};
 pub use tool::{Output, Tool};

@@ -393,5 +393,4 @@ fn varint_len(n: u64) -> usize {
 }
 
 #[cfg(test)]
-#[path = "record_tests.rs"]
 mod tests;

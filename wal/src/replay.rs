@@ -315,5 +315,4 @@ pub fn valid_snapshots(dir: &Path) -> Result<Vec<SnapshotRecord>> {
 }
 
 #[cfg(test)]
-#[path = "fixture_tests.rs"]
 mod tests;

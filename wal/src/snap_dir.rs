@@ -252,5 +252,4 @@ fn decode_inner(bytes: &Bytes, inner: &[u8]) -> std::result::Result<Snapshot, Wi
 }
 
 #[cfg(test)]
-#[path = "snap_tests.rs"]
 mod tests;
