@@ -82,14 +82,23 @@ impl Deep {
 
     /// The index of the newest put not above `at`, unless a tombstone came after it.
     pub(super) fn visible_at(&self, at: i64) -> Option<(Revision, usize)> {
-        let i = self.cells.partition_point(|cell| cell.main <= at).checked_sub(1)?;
+        // Most reads are of the newest revision.
+        let newest = self.cells.len() - 1;
+        let i = if self.cells[newest].main <= at {
+            newest
+        } else {
+            self.cells.partition_point(|cell| cell.main <= at).checked_sub(1)?
+        };
         let item = self.cells[i].item();
         (!item.tombstone).then_some((item.rev, i))
     }
 
     /// The state that item `i`, a put, leaves behind.
     pub(super) fn state_of(&self, i: usize) -> KeyState {
-        let generation = self.starts.partition_point(|&start| start as usize <= i);
+        let generation = match self.starts.last() {
+            Some(&start) if start as usize <= i => self.starts.len(),
+            _ => self.starts.partition_point(|&start| start as usize <= i),
+        };
         let start = generation.checked_sub(1).map_or(0, |g| self.starts[g] as usize);
         let missing = if start == 0 { self.origin.missing } else { 0 };
         let created = if missing > 0 { self.origin.created } else { self.cells[start].item().rev };
