@@ -12,10 +12,13 @@
 //! Entry points: [`config::read`], [`logging::install`].
 #![forbid(unsafe_code)]
 
+pub mod compactor;
 pub mod config;
 pub mod http;
+pub mod lease_keeper;
 pub mod listen;
 pub mod logging;
 pub mod metrics;
 pub mod notify;
+pub mod replies;
 pub mod signals;

@@ -23,7 +23,7 @@ pub use bind::{Bound, SocketOptions, bind_all};
 pub use shard::GrpcService;
 
 use crate::http::Router;
-use shard::{Assigned, Shard};
+use shard::{Assigned, Shard, ShardServer};
 
 /// File descriptors kept for files, when connections take the rest (etcd: 150).
 const RESERVED_DESCRIPTORS: u64 = 150;
@@ -73,6 +73,9 @@ pub fn connection_limit() -> Result<usize, String> {
     Ok(limit.min(Semaphore::MAX_PERMITS))
 }
 
+/// Makes what else runs on an `rpc` thread, given its number; it is dropped at the end.
+pub type Companion = Arc<dyn Fn(usize) -> crate::http::BoxFuture<'static, ()> + Send + Sync>;
+
 /// Every thread that serves clients.
 #[derive(Debug)]
 pub struct Servers {
@@ -92,12 +95,21 @@ impl Servers {
         shards: usize,
         grpc: &G,
         router: &Router,
+        companion: &Companion,
         settings: Settings,
     ) -> io::Result<Servers> {
         let (stop, stopped) = watch::channel(None);
-        let shards = (0..shards.max(1))
-            .map(|n| Shard::start(n, grpc.clone(), router.clone(), settings, stopped.clone()))
-            .collect::<io::Result<Vec<_>>>()?;
+        let start = |number| {
+            let server = ShardServer {
+                grpc: grpc.clone(),
+                router: router.clone(),
+                companion: companion.clone(),
+                settings,
+                stop: stopped.clone(),
+            };
+            Shard::start(number, server)
+        };
+        let shards = (0..shards.max(1)).map(start).collect::<io::Result<Vec<_>>>()?;
         let targets: Vec<_> = shards.iter().map(|s| (s.inbox.clone(), s.load.clone())).collect();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let accept = std::thread::Builder::new().name("accept".to_owned()).spawn(move || {

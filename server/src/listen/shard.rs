@@ -23,7 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::sniff::{Protocol, Rewound, sniff};
-use super::{Serve, Settings};
+use super::{Companion, Serve, Settings};
 use crate::http::Router;
 
 /// How long a connection may take to show its protocol, and an HTTP/1 request its head.
@@ -65,21 +65,22 @@ pub(super) struct Shard {
 
 impl Shard {
     /// Starts the thread.
-    pub(super) fn start<G>(
+    pub(super) fn start<G: GrpcService>(
         number: usize,
-        grpc: G,
-        router: Router,
-        settings: Settings,
-        stop: watch::Receiver<Option<Duration>>,
-    ) -> io::Result<Shard>
-    where
-        G: GrpcService,
-    {
+        server: ShardServer<G>,
+    ) -> io::Result<Shard> {
         let (inbox, received) = mpsc::channel(HANDOVER_MAX);
         let load = Arc::new(AtomicUsize::new(0));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let server = ShardServer { grpc, router, settings, stop, load: load.clone() };
-        let body = move || runtime.block_on(server.run(received));
+        let held = load.clone();
+        let body = move || {
+            crate::replies::enter_shard(number);
+            runtime.block_on(async {
+                let companion = tokio::spawn((server.companion)(number));
+                server.run(received, &held).await;
+                companion.abort();
+            });
+        };
         let thread = std::thread::Builder::new().name(format!("rpc-{number}")).spawn(body)?;
         Ok(Shard { inbox, load, thread })
     }
@@ -122,16 +123,17 @@ where
     type Pending = F;
 }
 
-struct ShardServer<G> {
-    grpc: G,
-    router: Router,
-    settings: Settings,
-    stop: watch::Receiver<Option<Duration>>,
-    load: Arc<AtomicUsize>,
+/// What a shard serves connections with.
+pub(super) struct ShardServer<G> {
+    pub(super) grpc: G,
+    pub(super) router: Router,
+    pub(super) companion: Companion,
+    pub(super) settings: Settings,
+    pub(super) stop: watch::Receiver<Option<Duration>>,
 }
 
 impl<G: GrpcService> ShardServer<G> {
-    async fn run(self, mut received: mpsc::Receiver<Assigned>) {
+    async fn run(&self, mut received: mpsc::Receiver<Assigned>, load: &AtomicUsize) {
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
@@ -142,7 +144,7 @@ impl<G: GrpcService> ShardServer<G> {
                     None => break,
                 },
                 Some(_) = connections.join_next() => {
-                    self.load.fetch_sub(1, Ordering::Relaxed);
+                    load.fetch_sub(1, Ordering::Relaxed);
                 }
             }
         }

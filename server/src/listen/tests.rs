@@ -61,9 +61,10 @@ fn start(serve: Serve, limit: usize) -> (SocketAddr, Servers) {
     });
     let router = Router::new(Side::Metrics, Arc::new(Idle));
     let settings = Settings { max_concurrent_streams: 10, keepalive: None };
-    let servers =
-        Servers::start(vec![(bound, serve)], limit, 2, &grpc, &router, settings).expect("threads");
-    (address, servers)
+    let companion: Companion = Arc::new(|_| Box::pin(std::future::pending()));
+    let listeners = vec![(bound, serve)];
+    let servers = Servers::start(listeners, limit, 2, &grpc, &router, &companion, settings);
+    (address, servers.expect("threads"))
 }
 
 /// Sends `bytes` and reads until the other side closes or falls silent.
