@@ -12,13 +12,22 @@
 //! Entry points: [`config::read`], [`logging::install`].
 #![forbid(unsafe_code)]
 
+pub mod background;
+pub mod bootstrap;
 pub mod compactor;
 pub mod config;
+pub mod facts;
+pub mod fatal;
 pub mod http;
 pub mod lease_keeper;
 pub mod listen;
 pub mod logging;
+pub mod machine;
 pub mod metrics;
 pub mod notify;
+pub mod proposer;
+pub mod reads;
 pub mod replies;
 pub mod signals;
+pub mod snapshots;
+pub mod state;

@@ -4,8 +4,8 @@
 //! stays in place: to die of one, it is enough to unblock and raise it.
 
 use std::io;
-use std::process::ExitCode;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 
 use nix::sys::signal::{SigSet, Signal, raise};
 
@@ -31,18 +31,33 @@ pub fn block() -> io::Result<()> {
     Ok(stopping().thread_block()?)
 }
 
-/// Waits for signals on a thread of its own and passes on the first; later ones are ignored.
+/// Waits for signals on a thread of its own. Until `ready` is set a signal has its default
+/// effect; then the first is passed on and later ones are ignored.
 ///
 /// # Errors
 /// When there is no thread to have.
-pub fn listen(first: mpsc::SyncSender<Stop>) -> io::Result<()> {
+pub fn listen(ready: Arc<AtomicBool>, stops: mpsc::SyncSender<End>) -> io::Result<()> {
     let wait = move || {
         while let Ok(signal) = stopping().wait() {
+            let stop = Stop(signal);
+            if !ready.load(Ordering::Acquire) {
+                stop.die();
+                std::process::exit(i32::from(stop.status()));
+            }
             // A full or closed channel means that a stop is under way.
-            first.try_send(Stop(signal)).ok();
+            stops.try_send(End::Signal(stop)).ok();
         }
     };
     std::thread::Builder::new().name("signals".to_owned()).spawn(wait).map(drop)
+}
+
+/// Why a server ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// A signal asked for it.
+    Signal(Stop),
+    /// The member was removed from its cluster.
+    Removed,
 }
 
 impl Stop {
@@ -51,15 +66,20 @@ impl Stop {
         if self.0 == Signal::SIGINT { "interrupt" } else { "terminated" }
     }
 
-    /// Ends the process by this signal; as the first process of a container, where signals do
-    /// not kill, it ends well.
-    pub fn die(self) -> ExitCode {
-        if std::process::id() == 1 {
-            return ExitCode::SUCCESS;
+    /// Ends the process by this signal. Returns when the process ignores it, or is the first of
+    /// a container, where signals do not kill.
+    pub fn die(self) {
+        if std::process::id() != 1 {
+            // Unblocking delivers what was raised.
+            raise(self.0).and_then(|()| stopping().thread_unblock()).ok();
         }
-        // Unblocking delivers what was raised; what follows is for an ignored signal only.
-        raise(self.0).and_then(|()| stopping().thread_unblock()).ok();
-        let number = u8::try_from(self.0 as i32).unwrap_or(0);
-        ExitCode::from(SIGNAL_STATUS_BASE + number)
+    }
+
+    /// The exit status of a process that could not die of the signal.
+    pub fn status(self) -> u8 {
+        if std::process::id() == 1 {
+            return 0;
+        }
+        SIGNAL_STATUS_BASE.saturating_add(u8::try_from(self.0 as i32).unwrap_or(0))
     }
 }

@@ -133,8 +133,8 @@ impl<const N: usize> Histogram<N> {
         });
         let rows = rows.collect();
         total += self.beyond.load(Ordering::Relaxed);
-        let sum_nanos = self.sum_nanos.load(Ordering::Relaxed);
-        Reading { rows, total, sum_nanos }
+        let sum = super::text::to_f64(self.sum_nanos.load(Ordering::Relaxed)) / 1e9;
+        Reading { rows, total, sum }
     }
 }
 
@@ -145,8 +145,8 @@ pub struct Reading {
     pub rows: Vec<(f64, u64)>,
     /// All observations.
     pub total: u64,
-    /// Their sum, in units of 1e-9.
-    pub sum_nanos: u64,
+    /// Their sum.
+    pub sum: f64,
 }
 
 #[cfg(test)]
@@ -163,6 +163,6 @@ mod tests {
         let reading = histogram.read();
         assert_eq!(reading.rows[..3], [(0.001, 2), (0.002, 2), (0.004, 3)]);
         assert_eq!(reading.rows[13], (8.192, 3));
-        assert_eq!((reading.total, reading.sum_nanos), (4, 9_004_001_000));
+        assert_eq!((reading.total, reading.sum), (4, 9.004_001));
     }
 }

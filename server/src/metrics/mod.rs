@@ -10,6 +10,7 @@ mod process;
 mod text;
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
@@ -32,6 +33,41 @@ pub(crate) const OPS: [&str; 13] = [
     "Range",
     "Txn",
 ];
+
+/// Which kind of [`OPS`] the data of a log entry is, by its first field; a configuration change
+/// is no request. Nothing is decoded.
+pub fn op_of_entry(data: &[u8], is_request: bool) -> Option<usize> {
+    let named = |name: &str| OPS.iter().position(|op| *op == name);
+    if !is_request {
+        return named("ConfChange");
+    }
+    // The tag of a length-delimited field; requests above number 100 follow their header.
+    match data.first()? {
+        0x1a => named("Range"),
+        0x22 => Some(OP_PUT),
+        0x2a => named("DeleteRange"),
+        0x32 => named("Txn"),
+        0x3a => named("Compaction"),
+        0x42 => named("LeaseGrant"),
+        0x4a => named("LeaseRevoke"),
+        0x52 => named("Alarm"),
+        0x5a => named("LeaseCheckpoint"),
+        0xa2 => {
+            let header = usize::from(*data.get(2)?);
+            let field = data.get(3usize.checked_add(header)?..)?;
+            match field {
+                [0xa2, 0x51, ..] => named("ClusterVersionSet"),
+                [0xaa, 0x51, ..] => named("ClusterMemberAttrSet"),
+                [0xb2, 0x51, ..] => named("DowngradeInfoSet"),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+/// The place of the most frequent kind.
+const OP_PUT: usize = 10;
 
 /// Kinds of requests, sorted; label `type`.
 pub(crate) const REQUEST_TYPES: [&str; 10] = [
@@ -158,9 +194,6 @@ pub struct Metrics {
     pub defrag_seconds: Histogram<13>,
     pub defrag_inflight: Gauge,
     pub backend_snapshot_seconds: Histogram<17>,
-    pub wal_fsync_seconds: Histogram<14>,
-    pub wal_write_seconds: Histogram<14>,
-    pub wal_bytes: Gauge,
     pub snap_encode_seconds: Histogram<14>,
     pub snap_save_seconds: Histogram<14>,
     pub snap_fsync_seconds: Histogram<14>,
@@ -187,6 +220,8 @@ pub struct Metrics {
     extensive: bool,
     /// Cluster versions seen, the current one last.
     versions: Mutex<Vec<String>>,
+    /// What the log counts itself.
+    wal: OnceLock<Arc<wal::Stats>>,
 }
 
 impl Metrics {
@@ -221,9 +256,6 @@ impl Metrics {
             defrag_seconds: Histogram::new(&DEFRAG),
             defrag_inflight: Gauge::default(),
             backend_snapshot_seconds: Histogram::new(&SNAPSHOT),
-            wal_fsync_seconds: Histogram::new(&DISK),
-            wal_write_seconds: Histogram::new(&DISK),
-            wal_bytes: Gauge::default(),
             snap_encode_seconds: Histogram::new(&DISK),
             snap_save_seconds: Histogram::new(&DISK),
             snap_fsync_seconds: Histogram::new(&DISK),
@@ -249,7 +281,13 @@ impl Metrics {
             scrapes: AtomicU64::new(0),
             extensive,
             versions: Mutex::new(Vec::new()),
+            wal: OnceLock::new(),
         }
+    }
+
+    /// Shows what this log counts; the first counts.
+    pub fn watch_wal(&self, stats: Arc<wal::Stats>) {
+        self.wal.get_or_init(|| stats);
     }
 
     /// Whether durations of RPCs are wanted.
@@ -337,7 +375,7 @@ pub struct Scrape {
     pub applied_index: u64,
     pub committed_index: u64,
     pub quota_bytes: i64,
-    cluster_versions: Vec<(String, bool)>,
+    pub cluster_versions: Vec<(String, bool)>,
 }
 
 #[cfg(test)]

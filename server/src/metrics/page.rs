@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::cell::{Counter, Gauge, Histogram};
+use super::cell::{Counter, Gauge, Histogram, Reading};
 use super::grpc::{CODES, Method};
 use super::process::Process;
 use super::text::{Kind, Labels, Page, to_f64};
@@ -236,17 +236,26 @@ fn disk(p: &mut Page, m: &Metrics) {
         &m.backend_snapshot_seconds,
     );
     p.gauge("etcd_disk_defrag_inflight", "1 while a defragmentation runs.", &m.defrag_inflight);
-    p.times(
-        "etcd_disk_wal_fsync_duration_seconds",
-        "Time of one sync of the WAL.",
-        &m.wal_fsync_seconds,
+    let stats = m.wal.get().cloned().unwrap_or_default();
+    let log = |p: &mut Page, name, help, histogram: &wal::Histogram| {
+        p.family(name, Kind::Histogram, help);
+        p.histogram(&[], &of_wal(histogram));
+    };
+    log(p, "etcd_disk_wal_fsync_duration_seconds", "Time of one sync of the WAL.", &stats.fsync);
+    p.number(
+        "etcd_disk_wal_write_bytes_total",
+        Kind::Gauge,
+        "Bytes written to the WAL.",
+        to_f64(stats.write_bytes()),
     );
-    p.gauge("etcd_disk_wal_write_bytes_total", "Bytes written to the WAL.", &m.wal_bytes);
-    p.times(
-        "etcd_disk_wal_write_duration_seconds",
-        "Time of one append to the WAL.",
-        &m.wal_write_seconds,
-    );
+    log(p, "etcd_disk_wal_write_duration_seconds", "Time of one append to the WAL.", &stats.write);
+}
+
+/// A histogram of the log in our form.
+fn of_wal(histogram: &wal::Histogram) -> Reading {
+    let (counts, total) = histogram.cumulated();
+    let bounds = (0..wal::Histogram::BUCKETS).map(wal::Histogram::bound_seconds);
+    Reading { rows: bounds.zip(counts).collect(), total, sum: histogram.sum_seconds() }
 }
 
 /// Families of the gRPC proxy, which servers show, too.

@@ -204,3 +204,30 @@ fn a_previous_cluster_version_stays_at_zero() {
     assert!(page.contains("etcd_cluster_version{cluster_version=\"3.6\"} 0\n"));
     assert!(page.contains("etcd_cluster_version{cluster_version=\"3.7\"} 1\n"));
 }
+
+#[test]
+fn the_kind_of_an_entry_is_told_by_its_first_field() {
+    use proto::etcdserverpb as pb;
+    use proto::request::{Kind, encode};
+    let header = pb::RequestHeader { id: u64::MAX, ..Default::default() };
+    let put = pb::PutRequest { key: "k".into(), ..Default::default() };
+    let version = proto::membershippb::ClusterVersionSetRequest { ver: "3.7.0".into() };
+    let attributes = proto::membershippb::ClusterMemberAttrSetRequest::default();
+    let cases = [
+        (encode(Kind::Put, &put, &header), "Put"),
+        (encode(Kind::Range, &pb::RangeRequest::default(), &header), "Range"),
+        (encode(Kind::DeleteRange, &pb::DeleteRangeRequest::default(), &header), "DeleteRange"),
+        (encode(Kind::Txn, &pb::TxnRequest::default(), &header), "Txn"),
+        (encode(Kind::Compaction, &pb::CompactionRequest::default(), &header), "Compaction"),
+        (encode(Kind::LeaseGrant, &pb::LeaseGrantRequest::default(), &header), "LeaseGrant"),
+        (encode(Kind::LeaseRevoke, &pb::LeaseRevokeRequest::default(), &header), "LeaseRevoke"),
+        (encode(Kind::Alarm, &pb::AlarmRequest::default(), &header), "Alarm"),
+        (encode(Kind::ClusterVersionSet, &version, &header), "ClusterVersionSet"),
+        (encode(Kind::ClusterMemberAttrSet, &attributes, &header), "ClusterMemberAttrSet"),
+    ];
+    for (data, name) in cases {
+        assert_eq!(op_of_entry(&data, true).map(|op| OPS[op]), Some(name));
+    }
+    assert_eq!(op_of_entry(b"", true), None);
+    assert_eq!(op_of_entry(b"", false).map(|op| OPS[op]), Some("ConfChange"));
+}

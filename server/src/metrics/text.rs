@@ -86,7 +86,7 @@ impl Page {
         }
         let total = reading.total.to_string();
         self.line("_bucket", labels, Some("+Inf"), &total);
-        let sum = go_float(to_f64(reading.sum_nanos) / 1e9);
+        let sum = go_float(reading.sum);
         self.line("_sum", labels, None, &sum);
         self.line("_count", labels, None, &total);
     }

@@ -1,0 +1,284 @@
+//! From a configuration to what a member starts from: folders, log, backend, identity.
+//!
+//! ```text
+//!   Config ─▶ DataDir (folders, lock) ─▶ log? ─ no ──▶ check flags, found a cluster ─┐
+//!                                          └─ yes ─▶ open at its last mark ──────────┴▶ Booted
+//! ```
+//!
+//! Each step either returns or names the file at fault.
+
+mod cluster;
+mod dirs;
+
+use apply::{StateMachine, quota::Quota};
+use backend::Backend;
+use base::ConfState;
+use bytes::Bytes;
+use mvcc::Store;
+use prost::Message as _;
+use proto::raftpb;
+use raftnode::{Boot, Founder, LogPosition};
+use wal::{Metadata, Recovered, SnapDir, Wal};
+
+use crate::config::Config;
+
+pub use cluster::Identity;
+pub use dirs::DataDir;
+
+/// Why a member does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A refusal in etcd's words, or in ours where etcd has none.
+    #[error("{0}")]
+    Refused(String),
+    /// The log.
+    #[error(transparent)]
+    Wal(#[from] wal::Error),
+    /// The backend.
+    #[error(transparent)]
+    Backend(#[from] backend::Error),
+    /// The keys.
+    #[error(transparent)]
+    Store(#[from] mvcc::Error),
+    /// The state machine.
+    #[error(transparent)]
+    Apply(#[from] apply::Error),
+}
+
+fn refuse<T>(text: impl Into<String>) -> Result<T, Error> {
+    Err(Error::Refused(text.into()))
+}
+
+/// A member ready to start.
+pub struct Booted {
+    /// Its folders, locked.
+    pub dirs: DataDir,
+    /// The log, open for appending.
+    pub wal: Wal,
+    /// What the log holds.
+    pub recovered: Recovered,
+    /// What raft starts from.
+    pub boot: Boot,
+    /// The state machine.
+    pub machine: StateMachine,
+    /// `.snap` files.
+    pub snap_dir: SnapDir,
+    /// This member.
+    pub member_id: u64,
+    /// The cluster.
+    pub cluster_id: u64,
+    /// Whether a cluster was founded just now.
+    pub founded: bool,
+}
+
+impl std::fmt::Debug for Booted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Booted").field("member_id", &self.member_id).finish_non_exhaustive()
+    }
+}
+
+/// Opens or founds a member.
+///
+/// # Errors
+/// The first thing that stands in the way; nothing that was there is changed then.
+pub fn boot(config: &Config) -> Result<Booted, Error> {
+    let dirs = DataDir::open(config)?;
+    let initialized = Wal::exists(&dirs.wal)?;
+    // Flags are checked before anything is made; restarts do not look at them.
+    let identity = if initialized { None } else { Some(Identity::from_flags(config)?) };
+    let snap_dir = SnapDir::open(&dirs.snap, None)?;
+    let backend_path = dirs.snap.join("db");
+    let known = backend_path.exists();
+    let backend = Backend::open(&backend_path, &backend::Options::default())?;
+    defragment_if_wasteful(config, &backend)?;
+    let options = mvcc::Options {
+        compaction_batch_rows: config.compaction_batch_limit,
+        compaction_pause: config.compaction_sleep,
+    };
+    let machine = StateMachine::open(Store::open(backend, options)?, machine_options(config))?;
+    match identity {
+        Some(identity) => found(config, dirs, machine, snap_dir, &identity),
+        None => restart(config, dirs, machine, snap_dir, known),
+    }
+}
+
+fn machine_options(config: &Config) -> apply::Options {
+    apply::Options {
+        quota: Quota::from_flag(config.quota_backend_bytes),
+        lease_ttl_min_s: config.min_lease_ttl(),
+        learners_max: 1,
+    }
+}
+
+fn wal_options(config: &Config, durable_index: u64) -> wal::Options {
+    wal::Options {
+        unsafe_no_fsync: config.unsafe_no_fsync,
+        durable_index,
+        ..wal::Options::default()
+    }
+}
+
+/// A new member: its log says whose it is before anything else is written to it.
+fn found(
+    config: &Config,
+    dirs: DataDir,
+    machine: StateMachine,
+    snap_dir: SnapDir,
+    identity: &Identity,
+) -> Result<Booted, Error> {
+    let index = machine.consistent_index();
+    if index > 0 {
+        return refuse(format!(
+            "the backend {} holds data up to index {index}, but there is no log in {}: bring \
+             the log back, or restore from a snapshot into a new data directory",
+            dirs.snap.join("db").display(),
+            dirs.wal.display(),
+        ));
+    }
+    let metadata = Metadata { node_id: identity.member.id, cluster_id: identity.cluster_id };
+    let wal = Wal::create(&dirs.wal, &metadata, &wal_options(config, 0))?;
+    tracing::info!(
+        "local-member-id" = format!("{:x}", metadata.node_id),
+        "cluster-id" = format!("{:x}", metadata.cluster_id),
+        "starting local member"
+    );
+    let recovered = Recovered { metadata, ..Recovered::default() };
+    let boot = Boot { founders: vec![identity.founder()], ..Boot::default() };
+    Ok(Booted {
+        dirs,
+        wal,
+        recovered,
+        boot,
+        machine,
+        snap_dir,
+        member_id: metadata.node_id,
+        cluster_id: metadata.cluster_id,
+        founded: true,
+    })
+}
+
+/// A member that was started before.
+fn restart(
+    config: &Config,
+    dirs: DataDir,
+    machine: StateMachine,
+    snap_dir: SnapDir,
+    backend_known: bool,
+) -> Result<Booted, Error> {
+    let marks = wal::valid_snapshots(&dirs.wal)?;
+    let mark = marks.last().map_or((0, 0), |mark| (mark.index, mark.term));
+    let applied = machine.consistent_index();
+    if !backend_known && mark.0 > 0 {
+        let path = dirs.snap.join("db");
+        return refuse(format!("database file ({}) of the backend is missing", path.display()));
+    }
+    if applied < mark.0 {
+        return refuse(format!(
+            "database file ({} index {applied}) does not match with snapshot (index {})",
+            dirs.snap.join("db").display(),
+            mark.0
+        ));
+    }
+    let (wal, recovered) = Wal::open(&dirs.wal, mark, &wal_options(config, applied))?;
+    if recovered.repaired.is_some() {
+        tracing::info!(path = %dirs.wal.display(), "repaired WAL");
+    }
+    let metadata = recovered.metadata;
+    let (member_id, cluster_id) = (metadata.node_id, metadata.cluster_id);
+    let conf_state = machine.conf_state();
+    check_membership(&dirs, &machine, &conf_state, member_id)?;
+    let mut boot = Boot {
+        snapshot: LogPosition { index: mark.0, term: mark.1 },
+        applied,
+        conf_state,
+        founders: Vec::new(),
+    };
+    let empty = recovered.entries.is_empty() && mark.0 == 0 && applied == 0;
+    if empty {
+        // The process ended between the head of the log and its first entries.
+        let identity = Identity::from_flags(config)?;
+        if (identity.member.id, identity.cluster_id) != (member_id, cluster_id) {
+            return refuse(format!(
+                "the log in {} belongs to member {member_id:x} of cluster {cluster_id:x}, the \
+                 flags describe member {:x} of cluster {:x}",
+                dirs.wal.display(),
+                identity.member.id,
+                identity.cluster_id
+            ));
+        }
+        boot.founders = vec![identity.founder()];
+    }
+    tracing::info!(
+        "cluster-id" = format!("{cluster_id:x}"),
+        "local-member-id" = format!("{member_id:x}"),
+        "commit-index" = recovered.hard_state.commit,
+        "restarting local member"
+    );
+    Ok(Booted {
+        dirs,
+        wal,
+        recovered,
+        boot,
+        machine,
+        snap_dir,
+        member_id,
+        cluster_id,
+        founded: false,
+    })
+}
+
+/// Refuses data of another member, and clusters that need peers.
+fn check_membership(
+    dirs: &DataDir,
+    machine: &StateMachine,
+    conf_state: &ConfState,
+    member_id: u64,
+) -> Result<(), Error> {
+    let others = conf_state.voters.iter().chain(&conf_state.learners).any(|id| *id != member_id);
+    let known = machine.state().cluster.read().members.get(member_id).is_some();
+    if machine.consistent_index() > 0 && !known {
+        return refuse(format!(
+            "the log in {} belongs to member {member_id:x}, which the backend {} does not know",
+            dirs.wal.display(),
+            dirs.snap.join("db").display()
+        ));
+    }
+    if others {
+        return refuse(cluster::NEEDS_PEERS);
+    }
+    Ok(())
+}
+
+/// `--bootstrap-defrag-threshold-megabytes`.
+fn defragment_if_wasteful(config: &Config, backend: &Backend) -> Result<(), Error> {
+    if config.bootstrap_defrag_mib == 0 {
+        return Ok(());
+    }
+    let sizes = backend.sizes()?;
+    let free = sizes.allocated.saturating_sub(sizes.in_use);
+    let threshold = config.bootstrap_defrag_mib.saturating_mul(1024 * 1024);
+    if free < threshold {
+        tracing::info!(
+            "current-db-size-bytes" = sizes.allocated,
+            "current-db-size-in-use-bytes" = sizes.in_use,
+            "free-up-bytes" = free,
+            "threshold-bytes" = threshold,
+            "Skipping defragmentation"
+        );
+        return Ok(());
+    }
+    Ok(backend.compact()?)
+}
+
+impl Identity {
+    /// The entry that founds the cluster.
+    fn founder(&self) -> Founder {
+        let change = raftpb::ConfChange {
+            r#type: Some(raftpb::ConfChangeType::ConfChangeAddNode.into()),
+            node_id: Some(self.member.id),
+            context: Some(Bytes::from(self.member.to_json())),
+            ..raftpb::ConfChange::default()
+        };
+        Founder { id: self.member.id, conf_change: change.encode_to_vec().into() }
+    }
+}

@@ -1,0 +1,254 @@
+//! The state machine as raft drives it: applies a batch, tells watchers, answers those who wait,
+//! and acts on what follows from it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use apply::{Applied, Effect, Verdict};
+use mvcc::{Changes, EventKind, WatchHub};
+use prost::Message as _;
+use proto::raftpb;
+use raftnode::{ApplyOutcome, CommittedBatch, ConfChange, ConfVerdict, InstallSnapshot};
+use tokio::sync::mpsc;
+use wal::EntryKind;
+
+use crate::lease_keeper::Keeper;
+use crate::metrics::{Metrics, op_of_entry};
+use crate::proposer::Answer;
+use crate::replies::Replies;
+use crate::signals::End;
+use crate::snapshots::SnapshotJob;
+use crate::state::StatusBoard;
+
+/// What the machine tells the rest of the server.
+#[derive(Debug)]
+pub struct Surroundings {
+    /// This member.
+    pub member_id: u64,
+    /// The cluster.
+    pub cluster_id: u64,
+    /// Who waits for answers.
+    pub replies: Arc<Replies<Answer>>,
+    /// Watchers.
+    pub hub: WatchHub,
+    /// Deadlines of leases.
+    pub keeper: Arc<Keeper>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Facts for everybody.
+    pub board: Arc<StatusBoard>,
+    /// Snapshots to be taken; one may wait.
+    pub snapshots: mpsc::Sender<SnapshotJob>,
+    /// Told when this member was removed.
+    pub end: std::sync::mpsc::SyncSender<End>,
+    /// `--snapshot-count`.
+    pub snapshot_count: u64,
+    /// `--warning-apply-duration`; zero never warns.
+    pub slow: Duration,
+}
+
+/// The state machine of a running member.
+pub struct Machine {
+    inner: apply::StateMachine,
+    around: Surroundings,
+    outcomes: Vec<Applied>,
+    changes: Vec<Changes>,
+    answers: Vec<(u64, Answer)>,
+}
+
+impl Machine {
+    /// Puts `inner` to work.
+    pub fn new(inner: apply::StateMachine, around: Surroundings) -> Machine {
+        around.board.applied_term.store(inner.term(), Ordering::Relaxed);
+        Machine { inner, around, outcomes: Vec::new(), changes: Vec::new(), answers: Vec::new() }
+    }
+
+    /// Counts and times the batch, and warns if it was slow.
+    fn account(&self, batch: &CommittedBatch, took: Duration) {
+        let metrics = &self.around.metrics;
+        metrics.commit_seconds.observe(took);
+        let each = took / u32::try_from(batch.entries.len().max(1)).unwrap_or(u32::MAX);
+        for (entry, applied) in batch.entries.iter().zip(&self.outcomes) {
+            if let Some(op) = op_of_entry(&entry.data, entry.kind == EntryKind::Normal) {
+                metrics.applied(op, each, applied.result.is_ok());
+            }
+            if let Some(changes) = &applied.changes {
+                let puts = changes.events.iter().filter(|e| e.kind == EventKind::Put);
+                let puts = puts.count();
+                let deletes = changes.events.len() - puts;
+                metrics.puts.add(puts as u64);
+                metrics.deletes.add(deletes as u64);
+            }
+        }
+        let slow = self.around.slow;
+        if !slow.is_zero() && each > slow {
+            metrics.slow_applies.add(batch.entries.len() as u64);
+            tracing::warn!(
+                took = crate::logging::go_duration(took),
+                "expected-duration" = crate::logging::go_duration(slow),
+                requests = batch.entries.len(),
+                "apply request took too long"
+            );
+        }
+    }
+
+    fn act(&self, effect: Effect) {
+        let around = &self.around;
+        match effect {
+            Effect::LeaseGranted { id, ttl_s } => {
+                around.keeper.granted(id, ttl_s);
+                around.metrics.lease_granted.inc();
+                let ttl = u32::try_from(ttl_s).unwrap_or(u32::MAX);
+                around.metrics.lease_ttl.observe_value(ttl);
+            }
+            Effect::LeaseRevoked { id } => {
+                around.keeper.revoked(id);
+                around.metrics.lease_revoked.inc();
+            }
+            // The keeper asks the table when it needs to know, at a promotion.
+            Effect::LeaseCheckpointed { .. } => {}
+            Effect::MemberAdded(member) => self.log_member("added member", &member),
+            Effect::MemberPromoted(member) => self.log_member("promote member", &member),
+            Effect::MemberUpdated(member) => self.log_member("updated member", &member),
+            Effect::MemberRemoved { id } => {
+                tracing::info!(
+                    "cluster-id" = format!("{:x}", around.cluster_id),
+                    "local-member-id" = format!("{:x}", around.member_id),
+                    "removed-remote-peer-id" = format!("{id:x}"),
+                    "removed member"
+                );
+                if id == around.member_id {
+                    // A full channel means that the server is stopping anyway.
+                    around.end.try_send(End::Removed).ok();
+                }
+            }
+            Effect::AlarmRaised(alarm) => {
+                let kind = alarm.alarm;
+                tracing::warn!(alarm = kind, "raised-by" = alarm.member_id, "alarm raised");
+            }
+            Effect::AlarmCleared(alarm) => {
+                let kind = alarm.alarm;
+                tracing::info!(alarm = kind, "raised-by" = alarm.member_id, "alarm disarmed");
+            }
+            Effect::ProposeNoSpaceAlarm => around.board.no_space.notify_one(),
+            Effect::CompactScheduled { revision } => {
+                tracing::info!(revision, "compact tree index");
+            }
+            Effect::ClusterVersionSet { version } => {
+                let short = format!("{}.{}", version.major, version.minor);
+                tracing::info!("cluster-version" = short, "set cluster version");
+                around.metrics.cluster_version_set(short);
+            }
+            Effect::DowngradeSet(info) => {
+                tracing::info!(?info, "downgrade job changed");
+            }
+        }
+    }
+
+    fn log_member(&self, what: &'static str, member: &base::Member) {
+        tracing::info!(
+            "cluster-id" = format!("{:x}", self.around.cluster_id),
+            "local-member-id" = format!("{:x}", self.around.member_id),
+            "added-peer-id" = format!("{:x}", member.id),
+            "added-peer-peer-urls" = %crate::logging::List(&member.peer_urls),
+            "added-peer-is-learner" = member.is_learner,
+            "{what}"
+        );
+    }
+
+    /// Asks for a snapshot when enough entries were applied since the last.
+    fn consider_snapshot(&self) {
+        let index = self.inner.consistent_index();
+        let last = self.around.board.snapshot_index.load(Ordering::Relaxed);
+        if index <= last.saturating_add(self.around.snapshot_count) {
+            return;
+        }
+        let Ok(permit) = self.around.snapshots.try_reserve() else { return };
+        let cluster = self.inner.state().cluster.read();
+        permit.send(SnapshotJob {
+            index,
+            term: self.inner.term(),
+            conf_state: cluster.members.conf_state(),
+            members: cluster.members.iter().cloned().collect(),
+            removed: cluster.members.removed().collect(),
+            version: cluster.version.map(|v| v.to_string()),
+        });
+        self.around.board.snapshot_index.store(index, Ordering::Relaxed);
+    }
+}
+
+impl raftnode::StateMachine for Machine {
+    fn apply(&mut self, batch: CommittedBatch) -> ApplyOutcome {
+        let began = Instant::now();
+        self.outcomes.clear();
+        let entries = batch.entries.iter().map(|entry| apply::Entry {
+            index: entry.index,
+            term: entry.term,
+            kind: match entry.kind {
+                EntryKind::Normal => apply::EntryKind::Normal,
+                EntryKind::ConfChange => apply::EntryKind::ConfChange,
+                EntryKind::ConfChangeV2 => apply::EntryKind::ConfChangeV2,
+            },
+            data: entry.data.clone(),
+        });
+        let replies = &self.around.replies;
+        let applied =
+            self.inner.apply_batch(entries, |id| replies.is_awaited(id), &mut self.outcomes);
+        if let Err(error) = applied {
+            crate::fatal::die("failed to apply committed entries", &error);
+        }
+        self.account(&batch, began.elapsed());
+        self.around.board.applied_term.store(self.inner.term(), Ordering::Relaxed);
+        let verdict = match self.outcomes.last().and_then(|last| last.verdict.as_ref()) {
+            Some(verdict) => batch.entries.last().map(|entry| conf_verdict(verdict, &entry.data)),
+            None => None,
+        };
+        // Watchers first: who reads an answer and then asks for progress must see the event.
+        let changes = self.outcomes.iter_mut().filter_map(|applied| applied.changes.take());
+        self.changes.extend(changes);
+        if !self.changes.is_empty() {
+            self.around.hub.publish(&self.changes);
+            self.changes.clear();
+        }
+        let mut outcomes = std::mem::take(&mut self.outcomes);
+        for mut applied in outcomes.drain(..) {
+            for effect in std::mem::take(&mut applied.effects) {
+                self.act(effect);
+            }
+            if applied.request_id != 0 {
+                let answer = Answer { result: applied.result, revision: applied.revision };
+                self.answers.push((applied.request_id, answer));
+            }
+        }
+        self.outcomes = outcomes;
+        self.around.replies.deliver(&mut self.answers);
+        self.consider_snapshot();
+        ApplyOutcome { applied: batch.last_index(), verdict }
+    }
+
+    fn install(&mut self, snapshot: InstallSnapshot) {
+        // Only a leader sends snapshots, and a member without peers has no other leader.
+        crate::fatal::stop(&format!(
+            "received a snapshot at index {}, which a single member cannot install",
+            snapshot.record.index
+        ));
+    }
+}
+
+/// The verdict in raft's words.
+fn conf_verdict(verdict: &Verdict, data: &[u8]) -> ConfVerdict {
+    let conf_state = match verdict {
+        Verdict::Accept(conf_state) => conf_state.clone(),
+        Verdict::Reject | Verdict::Known => return ConfVerdict::Reject,
+    };
+    let Ok(change) = raftpb::ConfChange::decode(data) else { return ConfVerdict::Reject };
+    let id = change.node_id();
+    let change = match change.r#type() {
+        raftpb::ConfChangeType::ConfChangeAddNode => ConfChange::AddVoter(id),
+        raftpb::ConfChangeType::ConfChangeAddLearnerNode => ConfChange::AddLearner(id),
+        raftpb::ConfChangeType::ConfChangeRemoveNode => ConfChange::Remove(id),
+        raftpb::ConfChangeType::ConfChangeUpdateNode => return ConfVerdict::Reject,
+    };
+    ConfVerdict::Apply { change, conf_state }
+}

@@ -1,0 +1,177 @@
+//! The way of a request into the log, and of its answer back.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use apply::{ApplyError, Reply};
+use base::ids::RequestIdGen;
+use bytes::Bytes;
+use prost::Message;
+use proto::etcdserverpb::RequestHeader;
+use proto::request::{Kind, encode};
+
+use crate::metrics::Metrics;
+use crate::replies::{Closed, Outcome, Replies};
+
+/// Entries committed and not yet applied beyond which requests are refused (etcd 3.7: 5,000).
+pub const APPLY_LAG_ENTRIES_MAX: u64 = 5_000;
+/// The same for revokes under the gate `PriorityRequest`: they must pass when puts are refused.
+pub const APPLY_LAG_PRIORITY_ENTRIES_MAX: u64 = 10_000;
+const _: () = assert!(APPLY_LAG_PRIORITY_ENTRIES_MAX > APPLY_LAG_ENTRIES_MAX);
+
+/// Time between two looks for requests that were not answered in time.
+pub const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
+
+/// What the state machine answered to a request.
+#[derive(Debug)]
+pub struct Answer {
+    /// The reply, or the refusal.
+    pub result: Result<Reply, ApplyError>,
+    /// The newest revision after the request.
+    pub revision: i64,
+}
+
+/// Why a request has no answer of the state machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    /// Too many entries wait to be applied: `etcdserver: too many requests`.
+    #[error("too many requests")]
+    TooManyRequests,
+    /// The entry would be longer than allowed: `etcdserver: request is too large`.
+    #[error("request is too large")]
+    TooLarge,
+    /// It could not be handed to raft in time, so it surely is not applied: the context's
+    /// `context deadline exceeded`.
+    #[error("no leader took the request in time")]
+    NotTaken,
+    /// It was handed to raft and not answered in time: `etcdserver: request timed out`.
+    #[error("request timed out")]
+    Timeout,
+    /// The server is stopping: `etcdserver: server stopped`.
+    #[error("server stopped")]
+    Stopped,
+}
+
+/// Proposes requests and waits for their answers.
+#[derive(Debug)]
+pub struct Proposer {
+    raft: raftnode::Handle,
+    replies: Arc<Replies<Answer>>,
+    ids: RequestIdGen,
+    metrics: Arc<Metrics>,
+    request_bytes_max: usize,
+    timeout: Duration,
+    prefer_revokes: bool,
+}
+
+/// Limits of a [`Proposer`].
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// `--max-request-bytes`.
+    pub request_bytes_max: usize,
+    /// How long a request may take.
+    pub timeout: Duration,
+    /// The gate `PriorityRequest`.
+    pub prefer_revokes: bool,
+}
+
+impl Proposer {
+    /// A proposer of `member_id`.
+    pub fn new(
+        raft: raftnode::Handle,
+        replies: Arc<Replies<Answer>>,
+        metrics: Arc<Metrics>,
+        member_id: u64,
+        limits: Limits,
+    ) -> Proposer {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let unix_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        Proposer {
+            raft,
+            replies,
+            ids: RequestIdGen::new(member_id, unix_ms),
+            metrics,
+            request_bytes_max: limits.request_bytes_max,
+            timeout: limits.timeout,
+            prefer_revokes: limits.prefer_revokes,
+        }
+    }
+
+    /// An id for a lease whose client chose none.
+    pub fn lease_id(&self) -> i64 {
+        self.ids.next_lease()
+    }
+
+    /// Proposes a request and waits for the state machine's answer.
+    ///
+    /// Dropping the future gives up the wait; a proposal that raft has taken goes on.
+    ///
+    /// # Errors
+    /// Each variant of [`ProposeError`].
+    pub async fn propose<M: Message>(
+        &self,
+        kind: Kind,
+        request: &M,
+    ) -> Result<Answer, ProposeError> {
+        let lag_max = match kind {
+            Kind::LeaseRevoke if self.prefer_revokes => APPLY_LAG_PRIORITY_ENTRIES_MAX,
+            _ => APPLY_LAG_ENTRIES_MAX,
+        };
+        let status = self.raft.status();
+        if status.commit() > status.applied().saturating_add(lag_max) {
+            return Err(ProposeError::TooManyRequests);
+        }
+        let id = self.ids.next();
+        let header = RequestHeader { id, ..RequestHeader::default() };
+        let entry = encode(kind, request, &header);
+        if entry.len() > self.request_bytes_max {
+            return Err(ProposeError::TooLarge);
+        }
+        self.metrics.proposals_pending.add(1);
+        let answer = self.hand_over(id, entry).await;
+        self.metrics.proposals_pending.add(-1);
+        if answer.is_err() {
+            self.metrics.proposals_failed.inc();
+        }
+        answer
+    }
+
+    async fn hand_over(&self, id: u64, entry: Bytes) -> Result<Answer, ProposeError> {
+        let wait = self.replies.wait(id);
+        let mut taken = pin!(self.raft.propose(entry));
+        // Nearly always raft takes the entry at once; only else is a timer worth its price.
+        let first = std::future::poll_fn(|cx| Poll::Ready(taken.as_mut().poll(cx))).await;
+        let taken = match first {
+            Poll::Ready(taken) => taken,
+            Poll::Pending => tokio::time::timeout(self.timeout, taken)
+                .await
+                .map_err(|_| ProposeError::NotTaken)?,
+        };
+        taken.map_err(|raftnode::ProposeError::Stopped| ProposeError::Stopped)?;
+        match wait.await {
+            Ok(Outcome::Answer(answer)) => Ok(answer),
+            Ok(Outcome::TimedOut) => Err(ProposeError::Timeout),
+            Err(Closed) => Err(ProposeError::Stopped),
+        }
+    }
+
+    /// Ends the waits that have taken the request timeout; to be called every
+    /// [`SWEEP_INTERVAL`].
+    pub fn sweep(&self) {
+        let sweeps = self.timeout.as_millis().div_ceil(SWEEP_INTERVAL.as_millis());
+        self.replies.sweep(u64::try_from(sweeps).unwrap_or(u64::MAX));
+    }
+
+    /// Who waits.
+    pub fn replies(&self) -> Arc<Replies<Answer>> {
+        self.replies.clone()
+    }
+
+    /// Ends all waits; nothing proposed from now on is answered.
+    pub fn close(&self) {
+        self.replies.close();
+    }
+}

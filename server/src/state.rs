@@ -1,0 +1,79 @@
+//! What request handlers and background loops share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use mvcc::WatchHub;
+use proto::etcdserverpb::ResponseHeader;
+use tokio::sync::Notify;
+
+use crate::config::Config;
+use crate::lease_keeper::Keeper;
+use crate::metrics::Metrics;
+use crate::proposer::Proposer;
+use crate::reads::{self, BarrierError};
+
+/// Facts the state machine's thread writes and everybody reads.
+#[derive(Debug, Default)]
+pub struct StatusBoard {
+    /// Term of the last applied entry: what headers name.
+    pub applied_term: AtomicU64,
+    /// Index of the entry at the last `.snap` file.
+    pub snapshot_index: AtomicU64,
+    /// A write exceeded the quota: the member's alarm is to be proposed.
+    pub no_space: Notify,
+}
+
+/// The server as its handlers see it.
+pub struct Shared {
+    /// The configuration.
+    pub config: Config,
+    /// The cluster.
+    pub cluster_id: u64,
+    /// This member.
+    pub member_id: u64,
+    /// The keys.
+    pub store: mvcc::Store,
+    /// Leases, alarms and members.
+    pub state: Arc<apply::State>,
+    /// Raft.
+    pub raft: raftnode::Handle,
+    /// The way into the log.
+    pub proposer: Proposer,
+    /// Deadlines of leases.
+    pub keeper: Arc<Keeper>,
+    /// Watchers.
+    pub hub: WatchHub,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// What was applied.
+    pub board: Arc<StatusBoard>,
+    /// The quota, for the check before proposing.
+    pub quota: apply::quota::Quota,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("member_id", &self.member_id).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// The header of an answer at `revision`.
+    pub fn header(&self, revision: i64) -> ResponseHeader {
+        ResponseHeader {
+            cluster_id: self.cluster_id,
+            member_id: self.member_id,
+            revision,
+            raft_term: self.board.applied_term.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Waits until the applied state contains every acknowledged write.
+    ///
+    /// # Errors
+    /// See [`reads::barrier`].
+    pub async fn read_barrier(&self) -> Result<(), BarrierError> {
+        reads::barrier(&self.raft, self.config.request_timeout(), &self.metrics).await
+    }
+}
