@@ -28,6 +28,7 @@ pub mod notify;
 pub mod proposer;
 pub mod reads;
 pub mod replies;
+pub mod rpc;
 pub mod signals;
 pub mod snapshots;
 pub mod state;
