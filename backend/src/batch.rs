@@ -45,6 +45,12 @@ impl WriteBatch {
         self.ops.delete_cf(self.backend.inner.family(PRIVATE), key);
     }
 
+    /// Deletes the private rows with `from <= key < to`, with the warning of
+    /// [`delete_range`](WriteBatch::delete_range).
+    pub fn private_delete_range(&mut self, from: &[u8], to: &[u8]) {
+        self.ops.delete_range_cf(self.backend.inner.family(PRIVATE), from, to);
+    }
+
     /// Whether the batch holds nothing.
     pub fn is_empty(&self) -> bool {
         self.ops.is_empty()

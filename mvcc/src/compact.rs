@@ -6,28 +6,38 @@
 //!                                         kept: what a reader at C sees, and a tombstone at C
 //! ```
 //!
-//! Rows are deleted in revision order, so that an interrupted compaction never leaves a put whose
-//! tombstone is gone. A restart does the whole walk again.
+//! Which rows go is found in one of two ways. A *walk* reads all rows up to C: it also gives the
+//! hash that members compare, and it finds rows that an interrupted compaction left. Where that
+//! is too much to read, the rows of what the *index forgets* are deleted, and there is no hash.
+//!
+//! Rows of a key are deleted in revision order, so that an interrupted compaction never leaves a
+//! put whose tombstone is gone. A restart walks again.
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
+use backend::Rows as _;
 use base::schema::{self, Bucket};
 use base::{Revision, RowKey};
+use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
 use crate::error::Error;
 use crate::hash::{KvHasher, walk_rows};
 use crate::index::CompactCursor;
 use crate::kv::KeyValue;
+use crate::private;
 use crate::read::row_bound;
 use crate::store::{NEVER_COMPACTED, Shared};
 
 /// Compactions that wait for their turn. When more come, those in between are left out: the
 /// last one does their work too.
 const WAITING_MAX: usize = 8;
+
+/// Rows of what the index forgets that are gathered before they are deleted: bounds the memory.
+const FORGOTTEN_ROWS_MAX: usize = 1 << 20;
 
 const THREAD: &str = "compact";
 
@@ -52,9 +62,19 @@ struct State {
 #[derive(Clone, Copy)]
 struct Job {
     revision: i64,
-    /// The compaction before it, if all its rows are known to be there and to be deleted by it:
-    /// then the rows walked have a hash that other members find too.
-    previous: Option<i64>,
+    after: After,
+}
+
+/// What went before a compaction.
+#[derive(Clone, Copy)]
+enum After {
+    /// This compaction (-1: none), and it was finished: the rows walked have a hash that other
+    /// members find too.
+    Finished(i64),
+    /// One whose work this one does too.
+    Skipped,
+    /// A restart: rows are left that the index does not know.
+    Interrupted,
 }
 
 impl Progress {
@@ -70,19 +90,20 @@ impl Progress {
     /// Asks for a compaction that has just been committed.
     pub(crate) fn schedule(&self, revision: i64) {
         let mut state = self.state.lock();
-        let mut previous = Some(state.waiting.back().map_or(state.finished, |job| job.revision));
+        let newest = state.waiting.back().map_or(state.finished, |job| job.revision);
+        let mut after = After::Finished(newest);
         if state.waiting.len() >= WAITING_MAX {
             // The front one may be in work.
             state.waiting.truncate(1);
-            previous = None;
+            after = After::Skipped;
         }
-        state.waiting.push_back(Job { revision, previous });
+        state.waiting.push_back(Job { revision, after });
         self.changed.notify_all();
     }
 
     /// Asks for a compaction that was interrupted: some of its rows are gone.
     pub(crate) fn resume(&self, revision: i64) {
-        self.state.lock().waiting.push_back(Job { revision, previous: None });
+        self.state.lock().waiting.push_back(Job { revision, after: After::Interrupted });
         self.changed.notify_all();
     }
 
@@ -189,11 +210,30 @@ impl Drop for Compactor {
 
 /// Does a compaction; `false` if it was told to stop before the end.
 fn compact(shared: &Shared, job: Job) -> Result<bool, Error> {
-    let at = job.revision;
-    let mut hasher = match job.previous {
-        Some(previous) => Some(KvHasher::new(at, previous, any_retained(shared, at)?)),
-        None => None,
+    let small = shared.backend.allocated_bytes() <= shared.options.compaction_walk_bytes_max;
+    let done = match job.after {
+        After::Interrupted => walk(shared, job.revision, None)?,
+        After::Finished(previous) if small => {
+            let any_retained = any_retained(shared, job.revision)?;
+            walk(shared, job.revision, Some(KvHasher::new(job.revision, previous, any_retained)))?
+        }
+        After::Skipped if small => walk(shared, job.revision, None)?,
+        After::Finished(_) | After::Skipped => delete_forgotten(shared, job.revision)?,
     };
+    if done {
+        sweep_leased(shared)?;
+    }
+    Ok(done)
+}
+
+/// A row to be deleted; of tombstones the key is needed too.
+struct Doomed {
+    row: RowKey,
+    key: Option<Bytes>,
+}
+
+/// Finds the rows to delete by reading all.
+fn walk(shared: &Shared, at: i64, mut hasher: Option<KvHasher>) -> Result<bool, Error> {
     let mut cursor = Some(CompactCursor::new(at));
     while let Some(from) = cursor {
         // The lock is free between the steps.
@@ -203,17 +243,7 @@ fn compact(shared: &Shared, job: Job) -> Result<bool, Error> {
     loop {
         let mut doomed = Vec::new();
         let last = walk_batch(shared, at, &mut from, hasher.as_mut(), &mut doomed)?;
-        let mut batch = shared.backend.batch();
-        for row in doomed {
-            batch.delete_written_once(Bucket::Key, &row.encode());
-        }
-        if last {
-            let row = RowKey::put(Revision::new(at, 0)).encode();
-            batch.put(Bucket::Meta, schema::FINISHED_COMPACT, &row);
-        }
-        if !batch.is_empty() {
-            shared.backend.write(batch)?;
-        }
+        delete(shared, &doomed, last.then_some(at))?;
         if last {
             break;
         }
@@ -233,7 +263,7 @@ fn walk_batch(
     at: i64,
     from: &mut Vec<u8>,
     mut hasher: Option<&mut KvHasher>,
-    doomed: &mut Vec<RowKey>,
+    doomed: &mut Vec<Doomed>,
 ) -> Result<bool, Error> {
     let mut left = shared.options.compaction_batch_rows.max(1);
     let first = RowKey::decode(from.get(..17).unwrap_or_default())?;
@@ -247,19 +277,103 @@ fn walk_batch(
             return ControlFlow::Break(());
         }
         left -= 1;
-        let retained = match KeyValue::key_of(value) {
-            Some(user_key) => shared.index.read().is_retained(user_key, row.rev, at),
-            None => false,
-        };
+        let user_key = KeyValue::key_of(value).unwrap_or_default();
+        let retained = shared.index.read().is_retained(user_key, row.rev, at);
         if let Some(hasher) = hasher.as_deref_mut() {
             hasher.add(row, key, value, || retained);
         }
         if !retained {
-            doomed.push(row);
+            let key = row.tombstone.then(|| Bytes::copy_from_slice(user_key));
+            doomed.push(Doomed { row, key });
         }
         ControlFlow::Continue(())
     })?;
     Ok(from.is_empty())
+}
+
+/// Finds the rows to delete in what the index forgets.
+fn delete_forgotten(shared: &Shared, at: i64) -> Result<bool, Error> {
+    let mut cursor = Some(CompactCursor::new(at));
+    while cursor.is_some() {
+        // All forgotten rows of a key come in one step, hence in one round.
+        let mut rows = Vec::new();
+        while let Some(from) = cursor.take_if(|_| rows.len() < FORGOTTEN_ROWS_MAX) {
+            cursor = shared.index.write().compact_step(from, |row| rows.push(row));
+        }
+        rows.sort_unstable();
+        for rows in rows.chunks(shared.options.compaction_batch_rows.max(1)) {
+            delete(shared, &with_keys(shared, rows)?, None)?;
+            if !shared.progress.pause(shared.options.compaction_pause) {
+                return Ok(false);
+            }
+        }
+    }
+    delete(shared, &[], Some(at))?;
+    Ok(true)
+}
+
+/// Reads the keys of the tombstones that have to be noted.
+fn with_keys(shared: &Shared, rows: &[RowKey]) -> Result<Vec<Doomed>, Error> {
+    let noted = shared.files.notes_above();
+    let needs_key = |row: &RowKey| row.tombstone && noted.is_some_and(|at| row.rev.main > at);
+    let tombstones: Vec<_> = rows.iter().filter(|row| needs_key(row)).collect();
+    let keys: Vec<_> = tombstones.iter().map(|row| row.encode()).collect();
+    let mut values = Vec::with_capacity(keys.len());
+    shared.backend.multi_get(Bucket::Key, &keys, |_, value| {
+        let key = value.and_then(KeyValue::key_of).map(Bytes::copy_from_slice);
+        values.push(key.unwrap_or_default());
+    })?;
+    let mut values = values.into_iter();
+    let doomed = |row: &RowKey| {
+        let key = if needs_key(row) { values.next() } else { None };
+        Doomed { row: *row, key }
+    };
+    Ok(rows.iter().map(doomed).collect())
+}
+
+/// Deletes rows in one batch; with `finished`, it is the last one of that compaction.
+fn delete(shared: &Shared, doomed: &[Doomed], finished: Option<i64>) -> Result<(), Error> {
+    // Asked for as late as possible: an index file begun before knows what is deleted here.
+    let noted = shared.files.notes_above();
+    let mut batch = shared.backend.batch();
+    for Doomed { row, key } in doomed {
+        batch.delete_written_once(Bucket::Key, &row.encode());
+        if let Some(key) = key.as_ref().filter(|_| noted.is_some_and(|at| row.rev.main > at)) {
+            private::put_tombstone(&mut batch, row.rev, key);
+        }
+    }
+    if let Some(at) = finished {
+        let row = RowKey::put(Revision::new(at, 0)).encode();
+        batch.put(Bucket::Meta, schema::FINISHED_COMPACT, &row);
+    }
+    if !batch.is_empty() {
+        shared.backend.write(batch)?;
+    }
+    Ok(())
+}
+
+/// Deletes the notes of puts with a lease that are not their key's newest change any more.
+fn sweep_leased(shared: &Shared) -> Result<(), Error> {
+    let current = {
+        // Rows above may be stored already while the index does not know them.
+        let _index = shared.index.read();
+        shared.current()
+    };
+    let mut stale = Vec::new();
+    private::each_leased(&shared.backend, |rev, key, _| {
+        let newest = || shared.index.read().find(key, i64::MAX).map(|entry| entry.modified);
+        if rev.main <= current && newest() != Some(rev) {
+            stale.push(rev);
+        }
+    })?;
+    for revs in stale.chunks(shared.options.compaction_batch_rows.max(1)) {
+        let mut batch = shared.backend.batch();
+        for rev in revs {
+            private::delete_leased(&mut batch, *rev);
+        }
+        shared.backend.write(batch)?;
+    }
+    Ok(())
 }
 
 /// Whether a compaction at `at` leaves any row at or below `at`.

@@ -121,7 +121,9 @@ impl Store {
         if asked > current {
             return Err(Error::FutureRev);
         }
-        if let Some(hash) = shared.hashes.at(asked) {
+        if asked > 0
+            && let Some(hash) = shared.hashes.at(asked)
+        {
             return Ok(hash);
         }
         let revision = if asked == 0 { current } else { asked };

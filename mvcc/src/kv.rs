@@ -108,7 +108,7 @@ fn put_number(out: &mut Vec<u8>, tag: u8, number: i64) {
     }
 }
 
-fn put_varint(out: &mut Vec<u8>, mut number: u64) {
+pub(crate) fn put_varint(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);
         number >>= 7;
@@ -129,7 +129,7 @@ fn varint_len(number: u64) -> usize {
     bits.div_ceil(7) as usize
 }
 
-fn varint(row: &mut &[u8]) -> Option<u64> {
+pub(crate) fn varint(row: &mut &[u8]) -> Option<u64> {
     let mut number = 0;
     for i in 0..VARINT_BYTES_MAX {
         let (&byte, rest) = row.split_first()?;

@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::hash::CompactionHashes;
 use crate::index::TreeIndex;
 use crate::options::Options;
+use crate::persist::IndexFileState;
 
 /// The revision of a store that was never written to.
 pub(crate) const EMPTY_REVISION: i64 = 1;
@@ -37,6 +38,7 @@ pub(crate) struct Shared {
     pub(crate) compacted: AtomicI64,
     pub(crate) progress: Progress,
     pub(crate) hashes: CompactionHashes,
+    pub(crate) files: IndexFileState,
 }
 
 impl Shared {

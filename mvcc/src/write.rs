@@ -20,6 +20,8 @@ use crate::error::Error;
 use crate::index::KeyState;
 use crate::kv::KeyValue;
 use crate::overlay::{Change, Overlay};
+use crate::persist::IndexFileWriter;
+use crate::private;
 use crate::read::{At, Found, KeyMeta};
 use crate::store::Store;
 
@@ -43,12 +45,19 @@ pub struct Writer {
     events: Vec<Event>,
     /// Entry index and term to be stored with the batch.
     applied: Option<(u64, u64)>,
-    /// Works as long as there is a writer.
-    _compactor: Compactor,
+    /// Revision at which an index file was last asked for.
+    filed: i64,
+    _background: Background,
+}
+
+/// Threads that work as long as there is a writer.
+pub(crate) struct Background {
+    pub(crate) _compactor: Compactor,
+    pub(crate) _index_file: IndexFileWriter,
 }
 
 impl Writer {
-    pub(crate) fn new(store: Store, compactor: Compactor) -> Writer {
+    pub(crate) fn new(store: Store, background: Background, filed: i64) -> Writer {
         let (current, compacted) = (store.current_revision(), store.compacted_revision());
         Writer {
             batch: store.backend().batch(),
@@ -60,7 +69,8 @@ impl Writer {
             compactions: Vec::new(),
             events: Vec::new(),
             applied: None,
-            _compactor: compactor,
+            filed,
+            _background: background,
         }
     }
 
@@ -110,6 +120,9 @@ impl Writer {
         let kv = kv.encode();
         let row = RowKey::put(rev);
         self.batch.put(Bucket::Key, &row.encode(), &kv);
+        if lease != 0 {
+            private::put_leased(&mut self.batch, rev, key, lease);
+        }
         let prev = self.prev(key, before);
         let live = Some((state, kv.clone()));
         self.record(
@@ -322,7 +335,7 @@ impl Writer {
         let shared = &self.store.shared;
         let batch = mem::replace(&mut self.batch, shared.backend.batch());
         shared.backend.write(batch)?;
-        {
+        let keys = {
             let mut index = shared.index.write();
             for (key, row) in self.pending.drain(..) {
                 if row.tombstone {
@@ -333,10 +346,16 @@ impl Writer {
             }
             shared.set_compacted(self.compacted);
             shared.set_current(self.current);
-        }
+            index.keys()
+        };
         self.overlay.clear();
         for revision in self.compactions.drain(..) {
             shared.progress.schedule(revision);
+        }
+        let due = shared.options.index_file_revisions_min.max((keys / 4).cast_signed());
+        if self.current - self.filed >= due {
+            self.filed = self.current;
+            shared.files.want();
         }
         Ok(())
     }

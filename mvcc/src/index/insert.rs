@@ -99,7 +99,7 @@ impl TreeIndex {
     }
 
     /// The way to `key`'s leaf, with `main` noted in every node passed.
-    fn path_for_change(&mut self, key: &[u8], main: i64) -> Path {
+    pub(super) fn path_for_change(&mut self, key: &[u8], main: i64) -> Path {
         self.newest = self.newest.max(main);
         let mut path = self.empty_path();
         let mut node = self.root;

@@ -32,6 +32,7 @@ mod node;
 mod page;
 mod path;
 mod read;
+mod replay;
 #[cfg(test)]
 mod tests;
 mod varint;
@@ -39,6 +40,7 @@ mod varint;
 pub use build::{BuildError, Builder};
 pub use compact::CompactCursor;
 pub use read::{Entry, Key, Scan};
+pub use replay::Replayed;
 
 use base::Revision;
 

@@ -1,5 +1,7 @@
 //! The store on a real backend in a temporary folder.
 
+mod model;
+mod persist;
 mod reads;
 mod restart;
 mod vectors;
@@ -16,7 +18,7 @@ use tempfile::TempDir;
 use crate::{Changes, KeyMeta, KeyValue, Opened, Options, Store, Writer};
 
 /// Longest wait for a condition.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A store in a folder of its own.
 struct Fixture {
@@ -27,7 +29,7 @@ struct Fixture {
 }
 
 fn no_pause() -> Options {
-    Options { compaction_batch_rows: 2, compaction_pause: Duration::ZERO }
+    Options { compaction_batch_rows: 2, compaction_pause: Duration::ZERO, ..Options::default() }
 }
 
 impl Fixture {
@@ -85,7 +87,9 @@ impl Fixture {
     fn wait_compacted(&self, revision: i64) {
         let (done, finished) = mpsc::channel();
         self.store.when_compacted(revision, move || done.send(()).expect("send"));
-        finished.recv_timeout(PATIENCE).expect("the compaction finishes");
+        if finished.recv_timeout(PATIENCE).is_err() {
+            panic!("the compaction does not finish: {:?}", self.store.background_error());
+        }
     }
 
     /// Stored rows of a bucket, in hex.
