@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use tonic::transport::{Channel, Endpoint};
 use tower_service::Service;
 
 use crate::Error;
+use crate::connector::{Connector, Notes, Peer, Target};
 
 /// Pause after all endpoints were tried in vain.
 const ROUND_PAUSE: Duration = Duration::from_millis(100);
@@ -23,7 +24,9 @@ pub struct Connection(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    endpoints: Vec<Endpoint>,
+    endpoints: Vec<(Target, Endpoint)>,
+    /// How the latest dialling went.
+    notes: Arc<std::sync::Mutex<Notes>>,
     token: Option<HeaderValue>,
     /// Held across dialling, so that waiting calls share one attempt.
     link: Mutex<Link>,
@@ -39,7 +42,10 @@ struct Link {
 }
 
 impl Connection {
-    pub(crate) fn new(endpoints: Vec<Endpoint>, token: Option<&str>) -> Result<Self, Error> {
+    pub(crate) fn new(
+        endpoints: Vec<(Target, Endpoint)>,
+        token: Option<&str>,
+    ) -> Result<Self, Error> {
         if endpoints.is_empty() {
             return Err(Error::NoEndpoints);
         }
@@ -47,7 +53,8 @@ impl Connection {
             Some(token) => Some(HeaderValue::try_from(token).map_err(|_| Error::Token)?),
             None => None,
         };
-        Ok(Self(Arc::new(Shared { endpoints, token, link: Mutex::default() })))
+        let (notes, link) = (Arc::default(), Mutex::default());
+        Ok(Self(Arc::new(Shared { endpoints, notes, token, link })))
     }
 
     /// The link in use, dialled if there is none; goes round the endpoints until one answers.
@@ -59,7 +66,7 @@ impl Connection {
         let count = self.0.endpoints.len();
         loop {
             for _ in 0..count {
-                match self.0.endpoints[link.at].connect().await {
+                match self.dial(link.at).await {
                     Ok(channel) => {
                         link.generation += 1;
                         link.channel = Some(channel.clone());
@@ -70,6 +77,29 @@ impl Connection {
             }
             tokio::time::sleep(ROUND_PAUSE).await;
         }
+    }
+
+    async fn dial(&self, at: usize) -> Result<Channel, tonic::transport::Error> {
+        let (target, endpoint) = &self.0.endpoints[at];
+        let connector = Connector { target: target.clone(), notes: self.0.notes.clone() };
+        endpoint.connect_with_connector(connector).await
+    }
+
+    /// The two ends of the link in use, if there is one.
+    pub fn peer(&self) -> Option<Peer> {
+        self.0.notes.lock().unwrap_or_else(PoisonError::into_inner).peer.clone()
+    }
+
+    /// Why the endpoint dialled last could not be reached: `dial tcp a:1: connect: ...`.
+    pub fn dial_error(&self) -> Option<String> {
+        self.0.notes.lock().unwrap_or_else(PoisonError::into_inner).error.clone()
+    }
+
+    /// Leaves the endpoint in use: the next call dials the one after it. Calls under way on the
+    /// old link go on.
+    pub async fn move_on(&self) {
+        let generation = self.0.link.lock().await.generation;
+        self.broken(generation).await;
     }
 
     /// Forgets the link of this generation, so that the next call dials another endpoint.

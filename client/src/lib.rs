@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod connection;
+mod connector;
 mod endpoint;
 
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use proto::v3electionpb::election_client::ElectionClient;
 use proto::v3lockpb::lock_client::LockClient;
 
 pub use connection::Connection;
+pub use connector::Peer;
 
 /// Longest request, in bytes, a client sends unless told otherwise (the server takes 2 MiB).
 pub const SEND_BYTES_MAX: usize = 2 << 20;
@@ -44,7 +46,7 @@ pub enum Error {
     /// No endpoint was given.
     #[error("no endpoints available")]
     NoEndpoints,
-    /// An endpoint is not `host:port`, `http://host:port` or `unix://path`.
+    /// An endpoint is not `host:port`, `http://host:port`, `unix://path` or `unix:path`.
     #[error("endpoint {endpoint:?} is not of the form host:port")]
     Endpoint {
         /// As given.
@@ -125,6 +127,11 @@ impl Client {
             .collect::<Result<Vec<_>, _>>()?;
         let connection = Connection::new(endpoints, options.token.as_deref())?;
         Ok(Self { connection, options: Arc::new(options) })
+    }
+
+    /// The connection all stubs share, for calls no stub has.
+    pub fn connection(&self) -> Connection {
+        self.connection.clone()
     }
 
     /// Dials until an endpoint answers.

@@ -86,6 +86,40 @@ async fn dead_endpoints_are_passed_over() {
     let endpoints = [nobody().to_string(), format!("http://{alive}")];
     let client = Client::new(&endpoints, options()).expect("well formed");
     assert_eq!(check(&client).await.expect("answered"), 1);
+    let peer = client.connection().peer().expect("a link");
+    assert_eq!(peer.remote, alive.to_string());
+}
+
+#[tokio::test]
+async fn a_connection_moves_on_when_told_to() {
+    let ((first, _stop_first), (second, _stop_second)) = (serve(1), serve(2));
+    let endpoints = [first.to_string(), second.to_string()];
+    let client = Client::new(&endpoints, options()).expect("well formed");
+    for expected in [1, 2, 1] {
+        assert_eq!(check(&client).await.expect("answered"), expected);
+        client.connection().move_on().await;
+    }
+}
+
+#[tokio::test]
+async fn why_dialling_fails_can_be_told() {
+    let dead = nobody();
+    let client = Client::new(&[dead.to_string()], options()).expect("well formed");
+    let connection = client.connection();
+    let failed = async {
+        tokio::select! {
+            () = client.connected() => panic!("nobody listens"),
+            () = async {
+                while connection.dial_error().is_none() {
+                    tokio::task::yield_now().await;
+                }
+            } => {}
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), failed).await.expect("in time");
+    let text = format!("dial tcp {dead}: connect: connection refused");
+    assert_eq!(connection.dial_error(), Some(text));
+    assert_eq!(connection.peer(), None);
 }
 
 #[tokio::test]
