@@ -270,6 +270,43 @@ fn a_record_of_an_unknown_kind_is_refused() {
     }
 }
 
+/// The kind of a record is outside of its CRC: rules about what may stand where must find a bit
+/// that was flipped there.
+#[test]
+fn a_record_taken_for_another_kind_is_refused() {
+    for (segment, record, kinds, error) in [
+        (1, 0, [4, 5], "wal: segment without crc record at its head"),
+        (1, 1, [1, 3], "wal: segment without metadata record at its head"),
+        (1, 1, [1, 5], "wal: segment without metadata record at its head"),
+        (0, 2, [5, 1], "wal: conflicting metadata found"),
+        (0, 2, [5, 4], "walpb: crc mismatch"),
+        // The entry that replaces another: without it the log would seem complete.
+        (1, 5, [2, 3], "wal: hard state goes back in term"),
+        // The last state, taken for an entry with the commit index as its index.
+        (1, 6, [3, 2], "wal: entry without index, term or conf change"),
+        (1, 6, [3, 1], "wal: conflicting metadata found"),
+    ] {
+        let dir = Dir::new();
+        let mut wal = dir.create(&small());
+        wal.save(&[entry(1, 1, &[1; 9000])], Some(&state(1, 7, 0))).unwrap();
+        wal.save(&[entry(2, 1, b"b"), entry(3, 1, b"c")], None).unwrap();
+        wal.save(&[entry(3, 2, b"new")], Some(&state(2, 7, 2))).unwrap();
+        drop(wal);
+        let path = dir.segments().remove(segment);
+        let mut bytes = fs::read(&path).unwrap();
+        let at = offsets(&path)[record];
+        let kind = &mut bytes[at as usize + 9];
+        assert_eq!(*kind, kinds[0], "segment {segment}, record {record}");
+        *kind = kinds[1];
+        fs::write(&path, &bytes).unwrap();
+        let refused = Wal::open(&dir.wal, (0, 0), &small()).unwrap_err().to_string();
+        assert!(refused.starts_with(error), "{kinds:?}: {refused}");
+        let place = format!("in file '{}' at position: {at}", path.display());
+        assert!(refused.ends_with(&place), "{refused}");
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+    }
+}
+
 #[test]
 fn different_metadata_is_refused() {
     let (dir, segment, _) = log_with_long_last_record();
