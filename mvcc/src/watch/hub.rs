@@ -109,10 +109,10 @@ pub(super) struct Stream {
 /// Changes published while rows are being read.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
+    /// All of them in order, or none if they were too many.
     pub(super) changes: Vec<Changes>,
     events: usize,
-    /// Some did not fit.
-    pub(super) overrun: bool,
+    overrun: bool,
 }
 
 pub(super) struct State {

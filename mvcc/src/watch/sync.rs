@@ -85,7 +85,7 @@ impl Inner {
             let mut state = self.state.lock();
             let recent = state.recent.take().unwrap_or_default();
             let same_store = round.epoch == state.epoch;
-            let caught_up = same_store && end == round.target && !recent.overrun;
+            let caught_up = same_store && end == round.target;
             let mut recent: Vec<(Changes, Encoded)> =
                 recent.changes.into_iter().map(|change| (change, Encoded::default())).collect();
             let mut streams = BTreeSet::new();

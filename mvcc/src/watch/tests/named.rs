@@ -508,3 +508,21 @@ fn victims_of_a_stream_all_get_their_turn_whatever_becomes_of_the_others() {
     assert_eq!(seen, expected);
     assert_eq!(hub.stats().slow_watchers, 0);
 }
+
+#[test]
+fn a_burst_while_rows_are_read_is_read_from_rows_too() {
+    let (store, hub) = idle_hub();
+    hub.publish(&[store.put("k")]);
+    let stream = hub.open_stream(None);
+    stream.create(watch("k", 2)).expect("valid");
+    let (writing, publishing) = (store.clone(), hub.clone());
+    store.during_scan(move || {
+        for _ in 0..1000 {
+            publishing.publish(&[writing.put("k")]);
+        }
+    });
+    hub.inner().sync_round().expect("memory can be read");
+    assert_eq!(hub.stats().slow_watchers, 1, "too much came to be kept in memory");
+    sync(&hub);
+    assert_eq!(revisions(&all(&stream)).concat(), (2..1003).collect::<Vec<_>>());
+}
