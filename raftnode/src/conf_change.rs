@@ -18,6 +18,13 @@ pub(crate) fn to_raft(change: ConfChange) -> eraftpb::ConfChange {
     eraftpb::ConfChange { change_type: kind as i32, node_id, ..Default::default() }
 }
 
+/// Whom `change` is about.
+pub(crate) fn member(change: ConfChange) -> u64 {
+    match change {
+        ConfChange::AddVoter(id) | ConfChange::AddLearner(id) | ConfChange::Remove(id) => id,
+    }
+}
+
 /// Whether two memberships are the same, whatever the order of their ids.
 pub(crate) fn same(one: &base::ConfState, other: &base::ConfState) -> bool {
     fn set(ids: &[u64]) -> std::collections::BTreeSet<u64> {

@@ -18,6 +18,7 @@
 //! - after a conf-change entry nothing is handed to `Apply` until its verdict;
 //! - a commit index alone is not worth a write: it rides with the next entries.
 
+mod membership;
 mod ready;
 
 use std::collections::VecDeque;
@@ -28,7 +29,6 @@ use raft::eraftpb::{self, MessageType};
 use raft::{RawNode, SnapshotStatus, StateRole};
 use wal::{Entry, EntryKind, HardState, SnapshotRecord};
 
-use crate::conf_change;
 use crate::convert;
 use crate::error::{Error, StepError};
 use crate::limits::{
@@ -37,23 +37,9 @@ use crate::limits::{
 use crate::log_bridge;
 use crate::log_store::LogStore;
 use crate::machine::{
-    ApplyOutcome, CommittedBatch, ConfChange, ConfVerdict, InstallSnapshot, Leadership, Role,
+    ApplyOutcome, CommittedBatch, ConfVerdict, InstallSnapshot, Leadership, Role,
 };
-
-/// Settings of the consensus core.
-#[derive(Clone, Copy, Debug)]
-pub struct DriverConfig {
-    /// This member.
-    pub id: u64,
-    /// Ticks without a leader before an election; randomised up to twice that.
-    pub election_ticks: u32,
-    /// Whether an election is first rehearsed.
-    pub pre_vote: bool,
-    /// Index the state machine has applied.
-    pub applied: u64,
-    /// Entries kept in memory for lagging followers.
-    pub catch_up_entries: u64,
-}
+use crate::start::Config;
 
 /// Something to be ordered by raft.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,6 +137,10 @@ pub struct Driver {
     releasable: u64,
     /// The conf change whose verdict is awaited (0: none).
     awaiting: u64,
+    /// Commit index when the membership last changed: what a member that left may know of.
+    told_others: u64,
+    /// This member was removed while it led: it leads on until it is stopped.
+    ghost: bool,
     /// Term and vote last handed out for writing.
     election: (u64, u64),
     /// Index of the last snapshot taken over: raft's membership is at least that new.
@@ -160,16 +150,18 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// Builds the core over `store`.
+    /// Builds the core over `store`; `applied` is what the state machine has applied.
     ///
     /// # Errors
     /// [`Error::Settings`] when raft refuses them.
-    pub fn new(config: &DriverConfig, store: LogStore) -> Result<Self, Error> {
+    pub(crate) fn new(config: &Config, applied: u64, mut store: LogStore) -> Result<Self, Error> {
+        store.offer_snapshot(applied); // the store's membership is the one at `applied`
         let settings = raft::Config {
             id: config.id,
             election_tick: config.election_ticks as usize,
+            max_election_tick: (config.election_ticks + config.election_spread_ticks) as usize,
             heartbeat_tick: 1,
-            applied: config.applied,
+            applied,
             max_size_per_msg: MESSAGE_BYTES_MAX,
             max_inflight_msgs: INFLIGHT_MESSAGES_MAX,
             check_quorum: true,
@@ -190,9 +182,11 @@ impl Driver {
             held: VecDeque::new(),
             released: Vec::new(),
             installs: VecDeque::new(),
-            handed: config.applied,
-            releasable: config.applied,
+            handed: applied,
+            releasable: applied,
             awaiting: 0,
+            told_others: 0,
+            ghost: false,
             election: (0, 0),
             restored: 0,
             leadership: Leadership::default(),
@@ -222,13 +216,17 @@ impl Driver {
         }
     }
 
-    /// A single voter becomes leader without asking anybody, so nobody's vote proves that its
-    /// log is durable: raft-rs asserts it instead. Until it is, time stands still.
+    /// Two moments at which raft-rs must not stand for election: time stands still until they
+    /// are over. A single voter becomes leader without asking anybody, so nobody's vote proves
+    /// that its log is durable, and raft-rs asserts it instead. And while a received snapshot
+    /// is being installed, the entries it looks through before it stands are gone.
     fn may_campaign(&self) -> bool {
         let raft = &self.node.raft;
+        let log = &raft.raft_log;
+        let alone = raft.prs().is_singleton() && raft.promotable();
         raft.state == StateRole::Leader
-            || !(raft.prs().is_singleton() && raft.promotable())
-            || raft.raft_log.persisted == raft.raft_log.last_index()
+            || ((!alone || log.persisted == log.last_index())
+                && log.applied + 1 >= raft.store().first_index())
     }
 
     /// A new leader appends an empty entry of its own: keep it with the others.
@@ -257,6 +255,9 @@ impl Driver {
         }
         if self.node.raft.state != StateRole::Leader {
             return self.forward(proposals);
+        }
+        if self.ghost {
+            return false;
         }
         let mut message = eraftpb::Message {
             msg_type: MessageType::MsgPropose as i32,
@@ -317,6 +318,10 @@ impl Driver {
         }
         let from = message.from;
         match message.get_msg_type() {
+            // Whoever was removed is told nothing more: local reads rest on it.
+            MessageType::MsgPropose | MessageType::MsgReadIndex if self.is_stranger(from) => {
+                return Err(StepError::UnknownPeer { from });
+            }
             MessageType::MsgPropose => return self.step_proposals(message, entries),
             MessageType::MsgAppend => self.fresh.extend(entries),
             MessageType::MsgTimeoutNow if !self.may_campaign() => return Err(StepError::Dropped),
@@ -351,6 +356,9 @@ impl Driver {
     /// Asks for a read index under a fresh `id`. `false`: raft dropped the request, ask again
     /// under another id (R11) later.
     pub fn read_index(&mut self, id: u64) -> bool {
+        if self.ghost {
+            return false;
+        }
         let raft = &self.node.raft;
         let forwarded = raft.state != StateRole::Leader && raft.leader_id != raft::INVALID_ID;
         let before = raft.pending_read_count() + raft.ready_read_count();
@@ -433,27 +441,6 @@ impl Driver {
         self.shorten_log(applied);
     }
 
-    fn change_membership(&mut self, change: ConfChange, stored: base::ConfState) {
-        let reached = self
-            .node
-            .apply_conf_change(&conf_change::to_raft(change))
-            .unwrap_or_else(|error| panic!("raft refuses {change:?}: {error}"));
-        let reached = convert::conf_state_from_raft(&reached);
-        assert!(
-            conf_change::same(&reached, &stored),
-            "membership after {change:?}: raft has {reached:?}, the state machine {stored:?}"
-        );
-        self.node.mut_store().offer_membership(&reached);
-        self.conf_state = reached;
-        let raft = &mut self.node.raft;
-        if raft.state == StateRole::Leader && raft.prs().get(raft.id).is_none() {
-            // raft-rs looks itself up whenever it commits as a leader. The new commit index
-            // was sent to the others when the entry committed, before it was applied.
-            let term = raft.term;
-            raft.become_follower(term, raft::INVALID_ID);
-        }
-    }
-
     fn shorten_log(&mut self, applied: u64) {
         let store = self.node.store();
         let by_count = applied.saturating_sub(store.first_index() + self.catch_up_entries)
@@ -480,6 +467,11 @@ impl Driver {
         self.release_held();
     }
 
+    /// Lets the next write take `hard_state` along.
+    pub(crate) fn note_unsaved_commit(&mut self, hard_state: HardState) {
+        self.unsaved_commit = Some(hard_state);
+    }
+
     /// The hard state whose commit index was not written yet, for a caller about to record a
     /// snapshot, to stop, or with nothing else to do. It needs no sync (R3).
     pub fn take_unsaved_commit(&mut self) -> Option<HardState> {
@@ -492,38 +484,6 @@ impl Driver {
     pub fn committed_in_term(&self) -> bool {
         let raft = &self.node.raft;
         raft.state == StateRole::Leader && raft.commit_to_current_term()
-    }
-
-    /// Numbers for those who watch, and whether reads may be served as they come.
-    ///
-    /// `local_reads` holds when this member is the only one, leads, has applied an entry of
-    /// its own term and has no conf change under way. Then what it has applied contains every
-    /// write anybody was told of:
-    /// 1. Nobody else can commit: every quorum contains this member alone, no conf change is
-    ///    pending in its log (raft-rs counts the whole tail of older terms as pending), and it
-    ///    takes the next one in only on this thread, which withdraws the fact before the entry
-    ///    leaves for the disk.
-    /// 2. Writes acknowledged in earlier terms or by former members stand in the log before
-    ///    the entry of this term, or before the conf change that left this member alone: both
-    ///    are applied.
-    /// 3. Writes of this term are acknowledged here only, after their apply was published.
-    ///
-    /// A reader that finds the fact after its request arrived may thus read the published
-    /// state at once: it reads a prefix of the log that holds all that was acknowledged
-    /// before. Learners are excluded because a member ahead of this one would let a client
-    /// see an entry there first and then miss it here.
-    #[must_use]
-    pub fn facts(&self) -> Facts {
-        let raft = &self.node.raft;
-        let members = raft.prs().iter().count();
-        let alone = members == 1 && raft.prs().is_singleton() && raft.prs().get(raft.id).is_some();
-        let applied = raft.raft_log.applied;
-        let local_reads = alone
-            && raft.state == StateRole::Leader
-            && self.awaiting == 0
-            && !raft.has_pending_conf()
-            && raft.apply_to_current_term();
-        Facts { commit: raft.raft_log.committed, applied, alone, local_reads }
     }
 
     /// Role, term and leader as of now.

@@ -17,7 +17,7 @@
 //! - every queue has a bound (`limits.rs`), and the raft thread waits on nothing but its inbox
 //!   once there is another member.
 //!
-//! Entry points: [`RaftNode::start`], [`Handle`]; [`Driver`] for simulations.
+//! Entry points: [`RaftNode::start`], [`Handle`]; [`Boot::driver`] for simulations.
 
 #![forbid(unsafe_code)]
 
@@ -38,7 +38,7 @@ mod status;
 mod work;
 mod worker;
 
-pub use driver::{Command, Driver, DriverConfig, Facts, Persist, Proposal, ReadState};
+pub use driver::{Command, Driver, Facts, Persist, Proposal, ReadState};
 pub use error::{Error, ProposeError, ReadError, StepError};
 pub use handle::{Handle, RaftNode};
 pub use limits::CATCH_UP_ENTRIES;

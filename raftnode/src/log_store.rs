@@ -82,7 +82,8 @@ impl LogStore {
             before = LogPosition { index: entry.index, term: entry.term };
             bytes += weight(entry);
         }
-        let offer = SnapshotOffer { position: boundary, conf_state: conf_state.clone() };
+        let offer =
+            SnapshotOffer { position: LogPosition::default(), conf_state: conf_state.clone() };
         Ok(Self {
             boundary,
             entries: entries.into(),

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use wal::{Entry, EntryKind, HardState, Recovered};
 
-use crate::driver::{Driver, DriverConfig};
+use crate::driver::Driver;
 use crate::error::Error;
 use crate::handle::{Handle, RaftNode};
 use crate::inbox::Inbox;
@@ -29,6 +29,9 @@ pub struct Config {
     pub tick: Duration,
     /// Election timeout in ticks. etcd: 10.
     pub election_ticks: u32,
+    /// Ticks over which members spread their election timeouts at random. etcd: as many as
+    /// the timeout has; 1 makes a node deterministic, for simulations.
+    pub election_spread_ticks: u32,
     /// Whether elections are rehearsed first. etcd: yes.
     pub pre_vote: bool,
     /// Entries kept in memory for lagging followers. etcd: 5,000.
@@ -43,6 +46,7 @@ impl Config {
             id,
             tick: Duration::from_millis(100),
             election_ticks: 10,
+            election_spread_ticks: 10,
             pre_vote: true,
             catch_up_entries: CATCH_UP_ENTRIES,
         }
@@ -82,6 +86,46 @@ impl Boot {
         let mut voters: Vec<u64> = self.founders.iter().map(|founder| founder.id).collect();
         voters.sort_unstable();
         base::ConfState { voters, ..Default::default() }
+    }
+
+    /// Checks that log, hard state and state machine belong together, and builds the core.
+    ///
+    /// Commit indexes are written without a sync, so after a crash the state machine may be
+    /// ahead of the hard state: what it has applied was committed, and the commit index is
+    /// raised (R3). It may never be ahead of the log (R4).
+    ///
+    /// # Errors
+    /// Those of [`Error`] about the log and the settings.
+    pub fn driver(&self, config: &Config, recovered: Recovered) -> Result<Driver, Error> {
+        let Recovered { mut hard_state, entries, .. } = recovered;
+        let conf_state = self.first_conf_state();
+        let last = entries.last().map_or(self.snapshot.index, |entry| entry.index);
+        if self.applied > last {
+            return Err(Error::AppliedBeyondLog { applied: self.applied, last });
+        }
+        if self.applied < self.snapshot.index {
+            let boundary = self.snapshot.index;
+            return Err(Error::AppliedBelowLog { applied: self.applied, boundary });
+        }
+        if hard_state.commit > last {
+            return Err(Error::CommitBeyondLog { commit: hard_state.commit, last });
+        }
+        let read = hard_state;
+        hard_state.commit = hard_state.commit.max(self.applied).max(self.snapshot.index);
+        let last_term = entries.last().map_or(self.snapshot.term, |entry| entry.term);
+        if hard_state.term < last_term {
+            // A torn batch: entries of a new term without the hard state that ends it. No vote of
+            // that term was promised.
+            hard_state.term = last_term;
+            hard_state.vote = 0;
+        }
+        let store = LogStore::new(self.snapshot, entries, hard_state, conf_state)?;
+        let mut driver = Driver::new(config, self.applied, store)?;
+        if hard_state != read {
+            // raft takes it for written; a snapshot mark above the commit index is not valid.
+            driver.note_unsaved_commit(hard_state);
+        }
+        Ok(driver)
     }
 }
 
@@ -127,47 +171,6 @@ fn found(disk: &mut dyn Disk, recovered: &mut Recovered, boot: &Boot) -> Result<
     Ok(())
 }
 
-/// Checks that log, hard state and state machine belong together, and builds the core.
-///
-/// Commit indexes are written without a sync, so after a crash the state machine may be ahead
-/// of the hard state: what it has applied was committed, and the commit index is raised (R3).
-/// It may never be ahead of the log (R4).
-///
-/// # Errors
-/// Each of [`Error`]'s variants about the log.
-pub(crate) fn driver(config: &Config, recovered: Recovered, boot: &Boot) -> Result<Driver, Error> {
-    let Recovered { mut hard_state, entries, .. } = recovered;
-    let conf_state = boot.first_conf_state();
-    let last = entries.last().map_or(boot.snapshot.index, |entry| entry.index);
-    if boot.applied > last {
-        return Err(Error::AppliedBeyondLog { applied: boot.applied, last });
-    }
-    if boot.applied < boot.snapshot.index {
-        let boundary = boot.snapshot.index;
-        return Err(Error::AppliedBelowLog { applied: boot.applied, boundary });
-    }
-    if hard_state.commit > last {
-        return Err(Error::CommitBeyondLog { commit: hard_state.commit, last });
-    }
-    hard_state.commit = hard_state.commit.max(boot.applied).max(boot.snapshot.index);
-    let last_term = entries.last().map_or(boot.snapshot.term, |entry| entry.term);
-    if hard_state.term < last_term {
-        // A torn batch: entries of a new term without the hard state that ends it. No vote of
-        // that term was promised.
-        hard_state.term = last_term;
-        hard_state.vote = 0;
-    }
-    let store = LogStore::new(boot.snapshot, entries, hard_state, conf_state)?;
-    let driver_config = DriverConfig {
-        id: config.id,
-        election_ticks: config.election_ticks,
-        pre_vote: config.pre_vote,
-        applied: boot.applied,
-        catch_up_entries: config.catch_up_entries,
-    };
-    Driver::new(&driver_config, store)
-}
-
 impl RaftNode {
     /// Starts the threads `raft`, `wal` and `apply`. `recovered` is what opening the log gave;
     /// for a log just created it is empty.
@@ -185,7 +188,7 @@ impl RaftNode {
         if !boot.founders.is_empty() {
             found(disk.as_mut(), &mut recovered, boot)?;
         }
-        let driver = driver(config, recovered, boot)?;
+        let driver = boot.driver(config, recovered)?;
         let inbox = Arc::new(Inbox::new());
         let status = Arc::new(Status::default());
         status.set_facts(&driver.facts());

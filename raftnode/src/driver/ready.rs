@@ -32,14 +32,10 @@ impl Driver {
 
     fn handle_ready(&mut self, mut ready: Ready, out: &mut Vec<Command>) {
         self.note_leadership(out);
+        let election = self.take_hard_state(&ready);
         let snapshot = self.take_snapshot(&ready);
         let entries = self.take_entries(&ready);
         self.node.mut_store().append(&entries);
-        let messages = ready.take_messages();
-        if !messages.is_empty() {
-            let messages = self.complete(messages);
-            out.push(Command::Send(messages));
-        }
         let reads = ready.take_read_states();
         if !reads.is_empty() {
             out.push(Command::Reads(reads.into_iter().filter_map(read_state).collect()));
@@ -51,31 +47,43 @@ impl Driver {
                 after_conf = last_conf_change(ready.committed_entries());
             }
         }
-        let messages = ready.take_persisted_messages();
-        let mut messages = self.complete(messages);
+        let at_once = self.complete(ready.take_messages());
+        let mut messages = self.complete(ready.take_persisted_messages());
+        if election || self.pending.iter().any(|p| p.election) {
+            // A single voter leads before its term is durable. Told of entries in a term that
+            // is then lost, others would take later ones of that term for the same.
+            messages.extend(at_once);
+        } else {
+            if !at_once.is_empty() {
+                out.push(Command::Send(at_once));
+            }
+            if after_conf == 0 {
+                self.send_heartbeat_answers(&mut messages, out);
+            }
+        }
         let free = !ready.must_sync();
         let number = ready.number();
-        let mut election = false;
-        if let Some(hard_state) = ready.hs() {
-            let hard_state = convert::hard_state_from_raft(hard_state);
-            election = (hard_state.term, hard_state.vote) != self.election;
-            self.election = (hard_state.term, hard_state.vote);
-            self.unsaved_commit = Some(hard_state);
-        }
-        if !election && after_conf == 0 {
-            self.send_heartbeat_answers(&mut messages, out);
-        }
-        let record = snapshot.as_ref().map(|s| s.record.clone());
         if free {
-            assert!(entries.is_empty() && record.is_none(), "entries want a sync");
+            assert!(entries.is_empty() && snapshot.is_none(), "entries want a sync");
         } else {
             let hard_state = self.unsaved_commit.take();
-            out.push(Command::Persist(Persist { number, snapshot: record, entries, hard_state }));
+            let snapshot = snapshot.as_ref().map(|s| s.record.clone());
+            out.push(Command::Persist(Persist { number, snapshot, entries, hard_state }));
         }
         self.node.advance_append_async(ready);
         let install = snapshot;
         self.pending.push_back(Pending { number, free, messages, install, after_conf, election });
         self.persisted(0); // a free one at the front is through
+    }
+
+    /// Keeps a changed hard state for the next write; tells whether term or vote changed.
+    fn take_hard_state(&mut self, ready: &Ready) -> bool {
+        let Some(hard_state) = ready.hs() else { return false };
+        let hard_state = convert::hard_state_from_raft(hard_state);
+        let election = (hard_state.term, hard_state.vote) != self.election;
+        self.election = (hard_state.term, hard_state.vote);
+        self.unsaved_commit = Some(hard_state);
+        election
     }
 
     fn note_leadership(&mut self, out: &mut Vec<Command>) {
@@ -109,6 +117,7 @@ impl Driver {
         self.handed = position.index;
         self.releasable = position.index;
         self.restored = position.index;
+        self.ghost = false;
         let record = SnapshotRecord {
             index: position.index,
             term: position.term,
@@ -178,7 +187,7 @@ impl Driver {
     /// Heartbeat answers promise nothing on disk but the term: while no term or vote is being
     /// written they need not wait for a slow sync.
     fn send_heartbeat_answers(&self, messages: &mut Vec<raftpb::Message>, out: &mut Vec<Command>) {
-        if !self.held.is_empty() || self.pending.iter().any(|p| p.election || p.after_conf != 0) {
+        if !self.held.is_empty() || self.pending.iter().any(|p| p.after_conf != 0) {
             return;
         }
         let answer = raftpb::MessageType::MsgHeartbeatResp as i32;

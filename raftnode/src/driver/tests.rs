@@ -5,11 +5,7 @@ use wal::EntryKind;
 
 use super::*;
 use crate::log_store::LogPosition;
-use crate::machine::{CommittedBatch, ConfVerdict};
-
-fn config(id: u64, applied: u64) -> DriverConfig {
-    DriverConfig { id, election_ticks: 10, pre_vote: true, applied, catch_up_entries: 5_000 }
-}
+use crate::machine::{CommittedBatch, ConfChange, ConfVerdict};
 
 fn conf(voters: &[u64], learners: &[u64]) -> base::ConfState {
     base::ConfState { voters: voters.to_vec(), learners: learners.to_vec(), ..Default::default() }
@@ -33,7 +29,7 @@ fn driver_with(
 ) -> Driver {
     let store = LogStore::new(LogPosition::default(), entries, hard_state, members.clone())
         .expect("a sound log");
-    Driver::new(&config(id, applied), store).expect("settings")
+    Driver::new(&Config::new(id), applied, store).expect("settings")
 }
 
 /// A member that was founded and has applied its founding.
@@ -378,7 +374,7 @@ fn a_followers_messages_wait_for_the_verdict_on_what_was_committed_with_them() {
 }
 
 #[test]
-fn a_leader_that_removes_itself_tells_the_others_and_steps_down() {
+fn a_leader_that_removes_itself_leads_on_without_a_vote() {
     let mut driver = leader_of_three();
     driver.propose(&mut vec![conf_proposal("remove 1")]);
     settle_without_applying(&mut driver);
@@ -394,13 +390,25 @@ fn a_leader_that_removes_itself_tells_the_others_and_steps_down() {
     let verdict =
         ConfVerdict::Apply { change: ConfChange::Remove(1), conf_state: conf(&[2, 3], &[]) };
     driver.applied(ApplyOutcome { applied: 3, verdict: Some(verdict) });
-    poll(&mut driver);
-    assert_eq!(driver.leadership().role, Role::Follower);
+    settle(&mut driver);
+    assert_eq!(driver.conf_state(), &conf(&[2, 3], &[]));
+    assert!(!driver.propose(&mut vec![proposal("late")]));
+    assert!(!driver.read_index(1));
+    // It leads on: its last entry commits by the others' votes alone.
+    assert_eq!(driver.leadership().role, Role::Leader);
+    let facts = driver.facts();
+    assert!(!facts.alone && !facts.local_reads);
+    driver.tick();
+    let kind = raftpb::MessageType::MsgHeartbeat;
+    assert!(kinds(&settle(&mut driver)).contains(&kind));
+    // Once another leads, it stands for nothing any more.
+    driver.step(message(kind, 2, 1, 3)).expect("heartbeat");
     for _ in 0..100 {
         driver.tick();
         settle(&mut driver);
     }
-    assert_eq!(driver.leadership().role, Role::Follower, "it stands for nothing any more");
+    assert_eq!(driver.leadership().role, Role::Follower);
+    assert_eq!(driver.leadership().term, 3);
 }
 
 fn settle_without_applying(driver: &mut Driver) {
@@ -536,8 +544,8 @@ fn the_log_in_memory_is_shortened_as_entries_are_applied() {
         hard(1, 0, 1),
         conf(&[1], &[]),
     );
-    let config = DriverConfig { catch_up_entries: 10, ..config(1, 1) };
-    let mut driver = Driver::new(&config, store.expect("sound")).expect("settings");
+    let config = Config { catch_up_entries: 10, ..Config::new(1) };
+    let mut driver = Driver::new(&config, 1, store.expect("sound")).expect("settings");
     driver.campaign();
     settle(&mut driver);
     for _ in 0..300 {
