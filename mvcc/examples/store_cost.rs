@@ -171,5 +171,5 @@ fn cpu() -> Duration {
 fn rss_mib() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").expect("procfs");
     let pages: u64 = statm.split(' ').nth(1).and_then(|p| p.parse().ok()).expect("a number");
-    pages * 4096 >> 20
+    (pages * 4096) >> 20
 }
