@@ -1,9 +1,12 @@
 //! Private rows: what a restart from the index file needs and the index does not hold.
 //!
-//! | key | value | is there |
+//! | key | value | written for |
 //! |---|---|---|
-//! | `L`, row key of a put | lease (8 bytes), key | for puts with a lease, at least while it is the key's newest change |
-//! | `T`, row key of a tombstone | key | for tombstones that were compacted away and that the index file may not know |
+//! | `L`, row key of a put | lease (8 bytes), key | every put with a lease |
+//! | `T`, row key of a tombstone | key | tombstones compacted away above the stamp of the file |
+//!
+//! The first kind stays at least while it is its key's newest change, the second until the next
+//! index file.
 //!
 //! They are in no bucket, so no hash and no snapshot sees them.
 

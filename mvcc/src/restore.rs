@@ -119,7 +119,7 @@ fn load_file(backend: &Backend, marks: &Marks) -> Result<Option<Loaded>, Error> 
         Ok(None) => {}
         Err(reason) => {
             let path = index_file::path(folder);
-            tracing::warn!(path = %path.display(), %reason, "index file is of no use, read all rows");
+            tracing::warn!(path = %path.display(), %reason, "read all rows: no usable index file");
         }
     }
     index_file::remove(folder).map_err(|source| {
