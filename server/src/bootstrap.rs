@@ -94,6 +94,7 @@ pub fn boot(config: &Config) -> Result<Booted, Error> {
     let options = mvcc::Options {
         compaction_batch_rows: config.compaction_batch_limit,
         compaction_pause: config.compaction_sleep,
+        ..mvcc::Options::default()
     };
     let machine = StateMachine::open(Store::open(backend, options)?, machine_options(config))?;
     match identity {
