@@ -222,8 +222,6 @@ fn compact(shared: &Shared, job: Job) -> Result<bool, Error> {
     };
     if done {
         sweep_leased(shared)?;
-        // Whoever waits for the end may rely on it (etcd: a physical compaction is on disk).
-        shared.backend.flush()?;
     }
     Ok(done)
 }

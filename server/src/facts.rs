@@ -1,6 +1,7 @@
 //! What the HTTP endpoints ask of a running member.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use backend::Rows as _;
 use base::schema::{self, Bucket};
@@ -46,8 +47,7 @@ impl Facts for MemberFacts {
     }
 
     fn is_learner(&self) -> bool {
-        let cluster = self.0.state.cluster.read();
-        cluster.member(self.0.member_id).is_some_and(|m| m.is_learner)
+        self.0.board.is_learner.load(Ordering::Relaxed)
     }
 
     fn read(&self, serializable: bool) -> BoxFuture<'_, Result<(), String>> {
@@ -152,7 +152,7 @@ fn scrape(shared: &Shared) -> Scrape {
         db_used_bytes: sizes.map_or(0, |s| s.in_use),
         has_leader: status.leader() != 0,
         is_leader: status.is_leader(),
-        is_learner: cluster.member(shared.member_id).is_some_and(|m| m.is_learner),
+        is_learner: shared.board.is_learner.load(Ordering::Relaxed),
         late_heartbeats: status.late_ticks(),
         leader_changes: status.leader_changes(),
         applied_index: status.applied(),

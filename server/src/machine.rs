@@ -61,7 +61,21 @@ impl Machine {
     /// Puts `inner` to work.
     pub fn new(inner: apply::StateMachine, around: Surroundings) -> Machine {
         around.board.applied_term.store(inner.term(), Ordering::Relaxed);
-        Machine { inner, around, outcomes: Vec::new(), changes: Vec::new(), answers: Vec::new() }
+        let machine = Machine {
+            inner,
+            around,
+            outcomes: Vec::new(),
+            changes: Vec::new(),
+            answers: Vec::new(),
+        };
+        machine.note_own_vote();
+        machine
+    }
+
+    fn note_own_vote(&self) {
+        let cluster = self.inner.state().cluster.read();
+        let learner = cluster.member(self.around.member_id).is_some_and(|m| m.is_learner);
+        self.around.board.is_learner.store(learner, Ordering::Relaxed);
     }
 
     /// Counts and times the batch, and warns if it was slow.
@@ -147,6 +161,7 @@ impl Machine {
     }
 
     fn log_member(&self, what: &'static str, member: &base::Member) {
+        self.note_own_vote();
         tracing::info!(
             "cluster-id" = format!("{:x}", self.around.cluster_id),
             "local-member-id" = format!("{:x}", self.around.member_id),

@@ -1,2 +1,13 @@
-//! Placeholder; see ARCHITECTURE.md.
-fn main() {}
+//! The program `etcd`.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+/// Answers are made of many small allocations on several threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let args: Vec<_> = std::env::args_os().skip(1).collect();
+    server::run::main(&args, std::env::vars_os())
+}

@@ -1,7 +1,7 @@
 //! What request handlers and background loops share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use mvcc::WatchHub;
 use proto::etcdserverpb::ResponseHeader;
@@ -18,6 +18,8 @@ use crate::reads::{self, BarrierError};
 pub struct StatusBoard {
     /// Term of the last applied entry: what headers name.
     pub applied_term: AtomicU64,
+    /// Whether this member has no vote.
+    pub is_learner: AtomicBool,
     /// Index of the entry at the last `.snap` file.
     pub snapshot_index: AtomicU64,
     /// A write exceeded the quota: the member's alarm is to be proposed.

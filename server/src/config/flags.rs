@@ -86,7 +86,6 @@ const NO_PPROF: &str = "profiling endpoints are not available in this version";
 const NO_ROTATION: &str = "log rotation is not available in this version";
 const NO_TRACING: &str = "distributed tracing is not available in this version";
 const NO_CONFIG_FILE: &str = "configuration files are not available in this version";
-const NO_PING_POLICY: &str = "only the default ping policy is available in this version";
 const MOOT_BBOLT: &str = "the backend is not bbolt and has no freelist";
 const MOOT_BATCH: &str = "every applied batch is committed at once";
 const LOG_ROTATION_DEFAULT: &str = "{\"maxsize\": 100, \"maxage\": 0, \"maxbackups\": 0, \
@@ -115,7 +114,7 @@ pub(crate) const FLAGS: &[Flag] = &[
     flag("max-txn-ops", Uint, "128", Works),
     flag("max-request-bytes", Uint, "1572864", Works),
     flag("max-concurrent-streams", Uint32, "4294967295", Works),
-    flag("grpc-keepalive-min-time", Duration, "5s", Later(NO_PING_POLICY)),
+    flag("grpc-keepalive-min-time", Duration, "5s", Works),
     flag("grpc-keepalive-interval", Duration, "2h0m0s", Works),
     flag("grpc-keepalive-timeout", Duration, "20s", Works),
     flag("socket-reuse-port", Bool, "false", Works),

@@ -83,6 +83,8 @@ pub struct Config {
     pub max_concurrent_streams: u32,
     /// `--grpc-keepalive-interval` and `--grpc-keepalive-timeout`, if both are positive.
     pub keepalive: Option<(Duration, Duration)>,
+    /// `--grpc-keepalive-min-time`, if it is positive.
+    pub ping_spacing: Option<Duration>,
     /// `--socket-reuse-port`.
     pub reuse_port: bool,
     /// `--socket-reuse-address`.

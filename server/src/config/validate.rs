@@ -291,8 +291,12 @@ fn refuse_unavailable(settings: &Settings, notices: &mut Vec<Notice>) -> Result<
     Ok(())
 }
 
+fn some_positive(nanos: i64) -> Option<Duration> {
+    u64::try_from(nanos).ok().filter(|&n| n > 0).map(Duration::from_nanos)
+}
+
 fn positive(nanos: i64, default: Duration) -> Duration {
-    u64::try_from(nanos).ok().filter(|&n| n > 0).map_or(default, Duration::from_nanos)
+    some_positive(nanos).unwrap_or(default)
 }
 
 fn build(settings: &Settings, notices: &mut Vec<Notice>) -> Result<Config, Invalid> {
@@ -339,6 +343,7 @@ fn build(settings: &Settings, notices: &mut Vec<Notice>) -> Result<Config, Inval
         max_concurrent_streams: u32::try_from(settings.uint("max-concurrent-streams"))
             .expect("checked when it was set"),
         keepalive: keepalive(settings),
+        ping_spacing: some_positive(settings.nanos("grpc-keepalive-min-time")),
         reuse_port: settings.bool("socket-reuse-port"),
         reuse_address: settings.bool("socket-reuse-address"),
         auto_compaction: Retention::parse(mode, settings.text("auto-compaction-retention")),
@@ -387,10 +392,9 @@ fn data_dir(settings: &Settings, notices: &mut Vec<Notice>) -> PathBuf {
 
 /// Interval and timeout of pings; one that is not positive switches them off.
 fn keepalive(settings: &Settings) -> Option<(Duration, Duration)> {
-    let positive = |name| u64::try_from(settings.nanos(name)).ok().filter(|&n| n > 0);
-    let interval = positive("grpc-keepalive-interval")?;
-    let timeout = positive("grpc-keepalive-timeout")?;
-    Some((Duration::from_nanos(interval), Duration::from_nanos(timeout)))
+    let interval = some_positive(settings.nanos("grpc-keepalive-interval"))?;
+    let timeout = some_positive(settings.nanos("grpc-keepalive-timeout"))?;
+    Some((interval, timeout))
 }
 
 /// Advertised URLs; the untouched default follows a wildcard listen address.

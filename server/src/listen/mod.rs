@@ -8,6 +8,7 @@
 //! A connection stays on its thread for life, so nothing about it is ever shared.
 
 mod bind;
+mod pings;
 mod shard;
 mod sniff;
 
@@ -48,6 +49,8 @@ pub struct Settings {
     pub max_concurrent_streams: u32,
     /// Idle time before a ping, and the wait for its answer.
     pub keepalive: Option<(Duration, Duration)>,
+    /// Time between two pings of a client, if it must keep one.
+    pub ping_spacing: Option<Duration>,
 }
 
 /// Threads that serve connections: half the cores, since the raft thread, the storage engine

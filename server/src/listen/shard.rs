@@ -22,6 +22,7 @@ use nix::sys::socket::sockopt::{KeepAlive, TcpKeepIdle, TcpKeepInterval};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::task::JoinSet;
 
+use super::pings::Policed;
 use super::sniff::{Protocol, Rewound, sniff};
 use super::{Companion, Serve, Settings};
 use crate::http::Router;
@@ -221,6 +222,7 @@ async fn serve_grpc<G: GrpcService>(
     if let Some((interval, timeout)) = settings.keepalive {
         builder.keep_alive_interval(interval).keep_alive_timeout(timeout);
     }
+    let stream = Policed::new(stream, settings.ping_spacing);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), grpc));
     tokio::select! {
         ended = connection.as_mut() => return Ok(ended?),

@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
 /// What an HTTP/2 client says first.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The longest HTTP/1 request line that is recognised (etcd: 4,096).
 const REQUEST_LINE_BYTES_MAX: usize = 4096;
 
@@ -88,6 +88,13 @@ pub(crate) async fn sniff<S: AsyncRead + Unpin>(
 pub(crate) struct Rewound<S> {
     head: Bytes,
     stream: S,
+}
+
+impl<S> Rewound<S> {
+    /// The stream below.
+    pub(super) fn get_ref(&self) -> &S {
+        &self.stream
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {

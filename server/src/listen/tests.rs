@@ -60,7 +60,11 @@ fn start(serve: Serve, limit: usize) -> (SocketAddr, Servers) {
         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"reached"))))
     });
     let router = Router::new(Side::Metrics, Arc::new(Idle));
-    let settings = Settings { max_concurrent_streams: 10, keepalive: None };
+    let settings = Settings {
+        max_concurrent_streams: 10,
+        keepalive: None,
+        ping_spacing: Some(Duration::from_secs(60)),
+    };
     let companion: Companion = Arc::new(|_| Box::pin(std::future::pending()));
     let listeners = vec![(bound, serve)];
     let servers = Servers::start(listeners, limit, 2, &grpc, &router, &companion, settings);
@@ -157,4 +161,14 @@ fn a_stop_cuts_connections_that_do_not_end_in_time() {
     let mut rest = Vec::new();
     deaf.read_to_end(&mut rest).ok();
     assert!(TcpStream::connect(address).is_err());
+}
+
+#[test]
+fn a_client_that_pings_too_often_is_told_and_cut_off() {
+    let (address, servers) = start(Serve::Both, 100);
+    let ping = b"\0\0\x08\x06\0\0\0\0\0........".as_slice();
+    // The headers of the answer may wipe out a strike, so a few more than needed.
+    let answer = talk(address, &[H2_GET, &ping.repeat(8)].concat());
+    assert!(contains(&answer, b"\0\0\0\x0btoo_many_pings"));
+    servers.stop(Duration::from_secs(5));
 }

@@ -1,0 +1,274 @@
+//! Ends HTTP/2 connections whose client pings too often.
+//!
+//! The HTTP library answers pings by itself and does not tell, so this stream looks at the heads
+//! of the frames that pass through it: nine bytes each, payloads are skipped.
+//!
+//! A ping counts as a strike when it follows another sooner than allowed; sending data or headers
+//! wipes the strikes out. One strike too many and the client gets GOAWAY with
+//! `ENHANCE_YOUR_CALM` and `too_many_pings`, which gRPC clients understand.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::sniff::{PREFACE, Rewound};
+
+/// Strikes that are forgiven (grpc-go: 2).
+const STRIKES_MAX: u32 = 2;
+/// Length of a frame's head.
+const HEAD_BYTES: usize = 9;
+const DATA: u8 = 0x0;
+const HEADERS: u8 = 0x1;
+const PING: u8 = 0x6;
+const GOAWAY: u8 = 0x7;
+const ACK: u8 = 0x1;
+const ENHANCE_YOUR_CALM: u32 = 0xb;
+const REASON: &[u8] = b"too_many_pings";
+
+/// The head of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Head {
+    kind: u8,
+    flags: u8,
+    stream: u32,
+}
+
+/// Finds the heads of frames in a stream of bytes.
+#[derive(Debug, Default)]
+struct Walker {
+    /// Bytes of a payload, or of what precedes the first frame, still to come.
+    skip: usize,
+    head: [u8; HEAD_BYTES],
+    have: usize,
+}
+
+impl Walker {
+    fn walk(&mut self, mut bytes: &[u8], mut found: impl FnMut(Head)) {
+        while !bytes.is_empty() {
+            if self.skip > 0 {
+                let step = self.skip.min(bytes.len());
+                self.skip -= step;
+                bytes = &bytes[step..];
+                continue;
+            }
+            let step = (HEAD_BYTES - self.have).min(bytes.len());
+            self.head[self.have..self.have + step].copy_from_slice(&bytes[..step]);
+            self.have += step;
+            bytes = &bytes[step..];
+            if self.have == HEAD_BYTES {
+                self.have = 0;
+                let [a, b, c, kind, flags, stream @ ..] = self.head;
+                self.skip = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+                let stream = u32::from_be_bytes(stream) & 0x7fff_ffff;
+                found(Head { kind, flags, stream });
+            }
+        }
+    }
+
+    /// Whether the last frame is complete.
+    fn is_between_frames(&self) -> bool {
+        self.skip == 0 && self.have == 0
+    }
+}
+
+/// Counts strikes.
+#[derive(Debug)]
+struct Strikes {
+    spacing: Duration,
+    last: Option<Instant>,
+    count: u32,
+    last_stream: u32,
+}
+
+impl Strikes {
+    /// A frame of the client; true when it was one ping too many.
+    fn received(&mut self, head: Head, now: Instant) -> bool {
+        if head.kind == HEADERS {
+            self.last_stream = self.last_stream.max(head.stream);
+        }
+        if head.kind != PING || head.flags & ACK != 0 {
+            return false;
+        }
+        if self.last.is_some_and(|last| now.duration_since(last) < self.spacing) {
+            self.count += 1;
+        }
+        self.last = Some(now);
+        self.count > STRIKES_MAX
+    }
+
+    /// A frame of ours.
+    fn sent(&mut self, head: Head) {
+        if matches!(head.kind, DATA | HEADERS) {
+            self.count = 0;
+            self.last = None;
+        }
+    }
+
+    /// What the client is told at the end.
+    fn farewell(&self) -> Vec<u8> {
+        let length = u8::try_from(8 + REASON.len()).expect("a short text");
+        let mut frame = vec![0, 0, length, GOAWAY, 0, 0, 0, 0, 0];
+        frame.extend_from_slice(&self.last_stream.to_be_bytes());
+        frame.extend_from_slice(&ENHANCE_YOUR_CALM.to_be_bytes());
+        frame.extend_from_slice(REASON);
+        frame
+    }
+}
+
+/// An HTTP/2 connection whose pings are counted.
+#[derive(Debug)]
+pub(super) struct Policed {
+    stream: Rewound<TcpStream>,
+    inbound: Walker,
+    outbound: Walker,
+    /// None: any number of pings is fine.
+    strikes: Option<Strikes>,
+}
+
+impl Policed {
+    /// Allows one ping per `spacing`, if there is one.
+    pub(super) fn new(stream: Rewound<TcpStream>, spacing: Option<Duration>) -> Policed {
+        let strikes =
+            spacing.map(|spacing| Strikes { spacing, last: None, count: 0, last_stream: 0 });
+        let inbound = Walker { skip: PREFACE.len(), ..Walker::default() };
+        Policed { stream, inbound, outbound: Walker::default(), strikes }
+    }
+
+    fn wrote(&mut self, bytes: &[u8]) {
+        if let Some(strikes) = &mut self.strikes {
+            self.outbound.walk(bytes, |head| strikes.sent(head));
+        }
+    }
+}
+
+impl AsyncRead for Policed {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        std::task::ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+        let Some(strikes) = &mut this.strikes else { return Poll::Ready(Ok(())) };
+        let mut too_many = false;
+        let mut now = None;
+        this.inbound.walk(&buf.filled()[before..], |head| {
+            if head.kind == PING || head.kind == HEADERS {
+                too_many |= strikes.received(head, *now.get_or_insert_with(Instant::now));
+            }
+        });
+        if !too_many {
+            return Poll::Ready(Ok(()));
+        }
+        if this.outbound.is_between_frames() {
+            // A client that does not read cannot be told.
+            this.stream.get_ref().try_write(&strikes.farewell()).ok();
+        }
+        Poll::Ready(Err(io::Error::other("client pings too often")))
+    }
+}
+
+impl AsyncWrite for Policed {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = std::task::ready!(Pin::new(&mut this.stream).poll_write(cx, buf))?;
+        this.wrote(&buf[..written]);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = std::task::ready!(Pin::new(&mut this.stream).poll_write_vectored(cx, bufs))?;
+        let mut left = written;
+        for buf in bufs {
+            let step = left.min(buf.len());
+            this.wrote(&buf[..step]);
+            left -= step;
+        }
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, flags: u8, stream: u32, payload: usize) -> Vec<u8> {
+        let mut bytes = vec![0, 0, u8::try_from(payload).expect("small"), kind, flags];
+        bytes.extend_from_slice(&stream.to_be_bytes());
+        bytes.resize(HEAD_BYTES + payload, 0xff);
+        bytes
+    }
+
+    #[test]
+    fn heads_are_found_however_the_bytes_are_cut() {
+        let bytes = [frame(0x4, 0, 0, 6), frame(PING, 0, 0, 8), frame(HEADERS, 5, 3, 20)].concat();
+        let mut whole = Vec::new();
+        Walker::default().walk(&bytes, |head| whole.push((head.kind, head.flags, head.stream)));
+        assert_eq!(whole, [(0x4, 0, 0), (PING, 0, 0), (HEADERS, 5, 3)]);
+        for cut in 1..bytes.len() {
+            let (mut walker, mut found) = (Walker::default(), Vec::new());
+            for piece in bytes.chunks(cut) {
+                walker.walk(piece, |head| found.push((head.kind, head.flags, head.stream)));
+            }
+            assert_eq!(found, whole);
+            assert!(walker.is_between_frames());
+        }
+    }
+
+    #[test]
+    fn two_quick_pings_are_forgiven_and_data_wipes_them_out() {
+        let began = Instant::now();
+        let at = |seconds| began + Duration::from_secs(seconds);
+        let ping = Head { kind: PING, flags: 0, stream: 0 };
+        let mut strikes =
+            Strikes { spacing: Duration::from_secs(5), last: None, count: 0, last_stream: 0 };
+        for seconds in 0..3 {
+            assert!(!strikes.received(ping, at(seconds)));
+        }
+        strikes.sent(Head { kind: DATA, flags: 0, stream: 1 });
+        for seconds in 3..6 {
+            assert!(!strikes.received(ping, at(seconds)));
+        }
+        assert!(strikes.received(ping, at(6)));
+        // Answers to our pings, and pings at leisure, are no strikes.
+        strikes.count = 0;
+        for seconds in 0..100 {
+            let ack = Head { flags: ACK, ..ping };
+            assert!(!strikes.received(ack, at(100 + seconds)));
+            assert!(!strikes.received(ping, at(1000 + 5 * seconds)));
+        }
+    }
+
+    #[test]
+    fn the_farewell_is_a_goaway_with_a_reason() {
+        let strikes = Strikes { spacing: Duration::ZERO, last: None, count: 3, last_stream: 7 };
+        let want = b"\0\0\x16\x07\0\0\0\0\0\0\0\0\x07\0\0\0\x0btoo_many_pings";
+        assert_eq!(strikes.farewell(), want);
+    }
+}

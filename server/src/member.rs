@@ -1,0 +1,263 @@
+//! The running member as the gRPC services see it.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use apply::{RangeAnswer, ReadError, TxnAnswer};
+use base::Member;
+use bytes::Bytes;
+use mvcc::{KvHash, Shard, WatchStream};
+use proto::etcdserverpb::{AlarmType, LeaseTimeToLiveRequest, RangeRequest, TxnRequest};
+use proto::request::Kind;
+use tonic::Status;
+
+use crate::facts;
+use crate::lease_keeper::Renewal;
+use crate::proposer::ProposeError;
+use crate::reads::BarrierError;
+use crate::rpc::RpcError;
+use crate::rpc::node;
+use crate::state::Shared;
+
+impl From<ProposeError> for RpcError {
+    fn from(error: ProposeError) -> Self {
+        match error {
+            ProposeError::TooManyRequests => RpcError::TooManyRequests,
+            ProposeError::TooLarge => RpcError::RequestTooLarge,
+            ProposeError::NotTaken => RpcError::ContextDeadline,
+            ProposeError::Timeout => RpcError::Timeout,
+            ProposeError::Stopped => RpcError::Stopped,
+        }
+    }
+}
+
+impl From<BarrierError> for RpcError {
+    fn from(error: BarrierError) -> Self {
+        match error {
+            BarrierError::LeaderChanged => RpcError::LeaderChanged,
+            BarrierError::Timeout => RpcError::Timeout,
+            BarrierError::TooMany => RpcError::TooManyRequests,
+            BarrierError::Stopped => RpcError::Stopped,
+        }
+    }
+}
+
+/// A store that cannot be read ends the member: going on, it would give wrong answers.
+fn store_refusal(error: mvcc::Error) -> Status {
+    match error {
+        mvcc::Error::Compacted => RpcError::Compacted.into(),
+        mvcc::Error::FutureRev => RpcError::FutureRev.into(),
+        error if error.is_fatal() => crate::fatal::die("failed to read the store", &error),
+        error => Status::unknown(error.to_string()),
+    }
+}
+
+/// As [`store_refusal`], for errors that are answered elsewhere.
+fn end_if_broken(error: ReadError) -> ReadError {
+    match error {
+        ReadError::Store(error) if error.is_fatal() => {
+            crate::fatal::die("failed to read the store", &error)
+        }
+        ReadError::Store(_) | ReadError::Refused(_) => error,
+    }
+}
+
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+impl node::Board for Shared {
+    fn cluster_id(&self) -> u64 {
+        self.cluster_id
+    }
+
+    fn member_id(&self) -> u64 {
+        self.member_id
+    }
+
+    fn applied_term(&self) -> u64 {
+        self.board.applied_term.load(Ordering::Relaxed)
+    }
+
+    fn leader(&self) -> u64 {
+        self.raft.status().leader()
+    }
+
+    fn is_learner(&self) -> bool {
+        self.board.is_learner.load(Ordering::Relaxed)
+    }
+
+    fn revision(&self) -> i64 {
+        self.store.current_revision()
+    }
+
+    fn members(&self) -> Vec<Member> {
+        self.state.cluster.read().members.iter().cloned().collect()
+    }
+
+    fn status(&self) -> node::Status {
+        let raft = self.raft.status();
+        let sizes = self.store.backend().sizes();
+        let (allocated, in_use) = sizes.map_or((0, 0), |s| (s.allocated, s.in_use));
+        let downgrade = self.state.cluster.read().downgrade.clone();
+        node::Status {
+            db_bytes: signed(allocated),
+            db_used_bytes: signed(in_use),
+            db_quota_bytes: self.config.quota_backend_bytes,
+            committed_index: raft.commit(),
+            applied_index: raft.applied(),
+            storage_version: facts::storage_version(self).unwrap_or_default(),
+            downgrade_target: downgrade.enabled.then_some(downgrade.target_version),
+            alarms: self.state.alarms.read().list(AlarmType::None.into()),
+        }
+    }
+}
+
+impl node::Writes for Shared {
+    async fn propose<M: prost::Message>(
+        &self,
+        kind: Kind,
+        request: &M,
+    ) -> Result<node::Applied, RpcError> {
+        let answer = self.proposer.propose(kind, request).await?;
+        Ok(node::Applied { reply: answer.result?, revision: answer.revision })
+    }
+
+    fn has_room(&self, cost_bytes: i64) -> bool {
+        let room = self.quota.allows(self.store.backend().allocated_bytes(), cost_bytes);
+        if !room {
+            self.board.no_space.notify_one();
+        }
+        room
+    }
+
+    async fn compacted(&self, revision: i64) -> Result<(), RpcError> {
+        let (done, is_done) = tokio::sync::oneshot::channel();
+        self.store.when_compacted(revision, move || {
+            // Whoever waited may have gone.
+            done.send(()).ok();
+        });
+        is_done.await.map_err(|_| RpcError::Stopped)
+    }
+
+    fn next_lease_id(&self) -> i64 {
+        self.proposer.lease_id()
+    }
+}
+
+/// Runs what takes long on a thread that may block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Status> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| RpcError::Stopped.into())
+}
+
+impl node::Reads for Shared {
+    async fn barrier(&self) -> Result<(), RpcError> {
+        Ok(self.read_barrier().await?)
+    }
+
+    fn range(&self, request: &RangeRequest) -> Result<RangeAnswer, ReadError> {
+        let began = Instant::now();
+        let answer = apply::range(&self.store, request);
+        self.metrics.ranges.inc();
+        self.metrics.range_done(began.elapsed(), answer.is_ok());
+        answer.map_err(end_if_broken)
+    }
+
+    fn read_txn(&self, request: &TxnRequest) -> Result<TxnAnswer, ReadError> {
+        apply::read_txn(&self.store, request).map_err(end_if_broken)
+    }
+
+    async fn hash(&self) -> Result<u32, Status> {
+        let (store, began) = (self.store.clone(), Instant::now());
+        let hash = blocking(move || store.hash()).await?;
+        self.metrics.hash_seconds.observe(began.elapsed());
+        hash.map_err(store_refusal)
+    }
+
+    async fn hash_kv(&self, revision: i64) -> Result<KvHash, Status> {
+        let (store, began) = (self.store.clone(), Instant::now());
+        let hash = blocking(move || store.hash_kv(revision)).await?;
+        self.metrics.hash_rev_seconds.observe(began.elapsed());
+        hash.map_err(store_refusal)
+    }
+
+    async fn defragment(&self) -> Result<(), Status> {
+        tracing::info!("starting defragment");
+        let began = Instant::now();
+        self.metrics.defrag_inflight.add(1);
+        let backend = self.store.backend().clone();
+        let compacted = blocking(move || backend.compact()).await;
+        self.metrics.defrag_inflight.add(-1);
+        self.metrics.defrag_seconds.observe(began.elapsed());
+        if let Err(error) = compacted? {
+            crate::fatal::die("failed to defragment", &error);
+        }
+        tracing::info!(took = crate::logging::go_duration(began.elapsed()), "finished defragment");
+        Ok(())
+    }
+}
+
+impl node::Leases for Shared {
+    async fn renew(&self, id: i64) -> Result<Option<i64>, RpcError> {
+        let renewed = self.renew_here(id);
+        match tokio::time::timeout(self.config.request_timeout(), renewed).await {
+            Ok(outcome) => outcome,
+            Err(_) if self.raft.status().leader() == 0 => Err(RpcError::NoLeader),
+            Err(_) => Err(RpcError::Timeout),
+        }
+    }
+
+    async fn time_to_live(
+        &self,
+        request: &LeaseTimeToLiveRequest,
+    ) -> Result<Option<node::TimeToLive>, RpcError> {
+        self.read_barrier().await?;
+        let Some(remaining_s) = self.keeper.remaining_s(request.id) else { return Ok(None) };
+        let leases = self.state.leases.read();
+        Ok(leases.get(request.id).map(|lease| node::TimeToLive {
+            remaining_s,
+            granted_s: lease.ttl_s,
+            keys: match request.keys {
+                true => lease.keys().cloned().collect::<Vec<Bytes>>(),
+                false => Vec::new(),
+            },
+        }))
+    }
+
+    fn leases(&self) -> Vec<i64> {
+        if self.raft.status().is_leader() {
+            return self.keeper.ids();
+        }
+        self.state.leases.read().iter().map(|(id, _)| id).collect()
+    }
+}
+
+impl Shared {
+    /// Renews a lease as soon as this member may: it must lead, and know what its log says.
+    async fn renew_here(&self, id: i64) -> Result<Option<i64>, RpcError> {
+        // Subscribed before the first look, so that no change is missed.
+        let mut changes = self.keeper.changes();
+        loop {
+            self.read_barrier().await?;
+            match self.keeper.renew(id) {
+                Renewal::Renewed { ttl_s } => {
+                    self.metrics.lease_renewed.inc();
+                    return Ok(Some(ttl_s));
+                }
+                Renewal::Unknown => return Ok(None),
+                // It is about to be revoked, or leadership is about to be taken up.
+                Renewal::Expired | Renewal::NotPrimary => {
+                    changes.changed().await.map_err(|_| RpcError::Stopped)?;
+                }
+            }
+        }
+    }
+}
+
+impl node::Watching for Shared {
+    fn watch(&self, shard: &Shard) -> WatchStream {
+        self.hub.open_stream(Some(shard))
+    }
+}

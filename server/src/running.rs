@@ -1,0 +1,406 @@
+//! A running server: its threads, and the order in which they begin and end.
+//!
+//! ```text
+//!   sockets ─▶ data ─▶ raft ─▶ background ─▶ peers, metrics ─▶ publish ─▶ clients
+//!   stop: clients ─▶ peers, metrics ─▶ background ─▶ raft, log ─▶ snapshots ─▶ backend
+//! ```
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::thread::JoinHandle;
+
+use mvcc::WatchHub;
+use raftnode::{NoTransport, RaftNode};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::background;
+use crate::bootstrap::{self, Booted};
+use crate::config::{Config, Retention};
+use crate::facts::MemberFacts;
+use crate::fatal;
+use crate::http::{Facts, Router, Side};
+use crate::lease_keeper::Keeper;
+use crate::listen::{
+    self, Bound, Companion, Serve, Servers, SideServer, SocketOptions, bind_all, connection_limit,
+};
+use crate::logging::List;
+use crate::machine::{Machine, Surroundings};
+use crate::metrics::Metrics;
+use crate::proposer::{Answer, Limits, Proposer};
+use crate::replies::Replies;
+use crate::rpc;
+use crate::signals::End;
+use crate::snapshots::{Purger, Snapshotter};
+use crate::state::{Shared, StatusBoard};
+
+/// Sockets bound before anything else is touched.
+struct Sockets {
+    peer: Vec<Bound>,
+    client: Vec<(Bound, Serve)>,
+    metrics: Vec<Bound>,
+}
+
+impl Sockets {
+    fn bind(config: &Config) -> Result<Sockets, String> {
+        let options = SocketOptions { reuse_port: config.reuse_port };
+        let peers = &config.listen_peer_urls;
+        tracing::info!("listen-peer-urls" = %List(peers), "configuring peer listeners");
+        let peer = bind_all(peers, options)?;
+        let clients = &config.listen_client_urls;
+        tracing::info!("listen-client-urls" = %List(clients), "configuring client listeners");
+        let split = !config.listen_client_http_urls.is_empty();
+        if let Some(url) = config.listen_client_http_urls.iter().find(|u| clients.contains(u)) {
+            return Err(format!(
+                "cannot bind both --listen-client-urls and --listen-client-http-urls on the \
+                 same url {url}"
+            ));
+        }
+        let serve = if split { Serve::Grpc } else { Serve::Both };
+        let mut client: Vec<(Bound, Serve)> =
+            bind_all(clients, options)?.into_iter().map(|bound| (bound, serve)).collect();
+        let http = bind_all(&config.listen_client_http_urls, options)?;
+        client.extend(http.into_iter().map(|bound| (bound, Serve::Http)));
+        let metrics = bind_all(&config.listen_metrics_urls, options)?;
+        Ok(Sockets { peer, client, metrics })
+    }
+}
+
+/// A thread with a runtime of its own that runs until it is told to end.
+struct Loop {
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Loop {
+    /// Runs what `make` gives, made on the thread, until told to end or done.
+    fn start<F, R>(name: &str, make: F) -> Result<Loop, String>
+    where
+        F: FnOnce() -> R + Send + 'static,
+        R: Future<Output = ()>,
+    {
+        let (stop, stopped) = oneshot::channel();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|e| format!("start thread {name}: {e}"))?;
+        let body = move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = make() => {}
+                    _ = stopped => {}
+                }
+            });
+        };
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(body)
+            .map_err(|e| format!("start thread {name}: {e}"))?;
+        Ok(Loop { stop, thread })
+    }
+
+    fn stop(self) {
+        // A loop that has ended needs no telling.
+        self.stop.send(()).ok();
+        if self.thread.join().is_err() {
+            tracing::error!("a background thread panicked");
+        }
+    }
+}
+
+/// A server that serves.
+pub struct Running {
+    shared: Arc<Shared>,
+    node: RaftNode,
+    servers: Servers,
+    sides: Vec<SideServer>,
+    background: Loop,
+    snapshots: Loop,
+    dirs: bootstrap::DataDir,
+}
+
+impl Running {
+    /// Starts everything and returns when clients are served.
+    ///
+    /// # Errors
+    /// The text of etcd's start-up failure.
+    pub fn start(config: Config, end: SyncSender<End>) -> Result<Running, String> {
+        let limit = connection_limit()?;
+        let sockets = Sockets::bind(&config)?;
+        let retention = config.auto_compaction.clone()?;
+        let booted = bootstrap::boot(&config).map_err(|e| chain(&e))?;
+        tracing::info!("bootstrap successfully");
+        let Member { shared, node, snapshots, dirs } = Member::start(config, booted, end)?;
+        let (background, published) = start_background(&shared, retention)?;
+        let facts: Arc<dyn Facts> = Arc::new(MemberFacts(shared.clone()));
+        let mut sides = Vec::new();
+        for (name, side, bounds) in
+            [("peer", Side::Peer, sockets.peer), ("metrics", Side::Metrics, sockets.metrics)]
+        {
+            for bound in &bounds {
+                tracing::info!(address = bound.address, "serving {name} traffic");
+            }
+            let router = Router::new(side, facts.clone());
+            let server = SideServer::start(name, bounds, &router).map_err(|e| e.to_string())?;
+            sides.push(server);
+        }
+        background::log_serving(&shared);
+        published.recv().map_err(|_| "the background thread ended".to_owned())?;
+        let servers = serve_clients(&shared, facts, sockets.client, limit)?;
+        Ok(Running { shared, node, servers, sides, background, snapshots, dirs })
+    }
+
+    /// Stops everything in order.
+    pub fn stop(self) {
+        let shared = self.shared;
+        log_close(&shared, "closing etcd server");
+        self.servers.stop(shared.config.request_timeout());
+        tracing::info!(
+            "local-member-id" = format!("{:x}", shared.member_id),
+            "skipped leadership transfer for single voting member cluster"
+        );
+        self.sides.into_iter().for_each(SideServer::stop);
+        self.background.stop();
+        shared.proposer.close();
+        // Applies what is committed, then closes the log.
+        self.node.stop();
+        self.snapshots.stop();
+        shared.hub.close();
+        if let Err(error) = shared.store.backend().flush() {
+            fatal::die("failed to make the backend durable", &error);
+        }
+        log_close(&shared, "closed etcd server");
+        drop(shared);
+        drop(self.dirs);
+    }
+}
+
+fn log_close(shared: &Shared, what: &str) {
+    let config = &shared.config;
+    tracing::info!(
+        name = config.name,
+        "data-dir" = %config.data_dir.display(),
+        "advertise-peer-urls" = %List(&config.advertise_peer_urls),
+        "advertise-client-urls" = %List(&config.advertise_client_urls),
+        "{what}"
+    );
+}
+
+/// An error and its causes in one line.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// The replicated part of a server.
+struct Member {
+    shared: Arc<Shared>,
+    node: RaftNode,
+    snapshots: Loop,
+    dirs: bootstrap::DataDir,
+}
+
+impl Member {
+    fn start(config: Config, booted: Booted, end: SyncSender<End>) -> Result<Member, String> {
+        let Booted { dirs, wal, recovered, boot, machine, snap_dir, member_id, cluster_id, .. } =
+            booted;
+        let store = machine.store().clone();
+        let state = machine.state().clone();
+        let metrics = Arc::new(Metrics::new(config.extensive_metrics));
+        metrics.watch_wal(wal.stats());
+        if let Some(version) = state.cluster.read().version {
+            metrics.cluster_version_set(format!("{}.{}", version.major, version.minor));
+        }
+        let hub = WatchHub::start(Arc::new(store.clone()), store.current_revision())
+            .map_err(|e| format!("start watch thread: {e}"))?;
+        let keeper = Arc::new(Keeper::default());
+        let board = Arc::new(StatusBoard::default());
+        board.snapshot_index.store(boot.snapshot.index, std::sync::atomic::Ordering::Relaxed);
+        let replies: Arc<Replies<Answer>> = Replies::new(listen::default_shards());
+        let (jobs, wanted) = mpsc::channel(1);
+        let machine = Machine::new(
+            machine,
+            Surroundings {
+                member_id,
+                cluster_id,
+                replies: replies.clone(),
+                hub: hub.clone(),
+                keeper: keeper.clone(),
+                metrics: metrics.clone(),
+                board: board.clone(),
+                snapshots: jobs,
+                end,
+                snapshot_count: config.snapshot_count,
+                slow: config.warning_apply,
+            },
+        );
+        let node = RaftNode::start(
+            &raft_config(&config, member_id),
+            recovered,
+            &boot,
+            raftnode::Surroundings {
+                disk: Box::new(wal),
+                machine: Box::new(machine),
+                transport: Box::new(NoTransport),
+                observer: Box::new(()),
+            },
+        )
+        .map_err(|e| chain(&e))?;
+        let raft = node.handle();
+        hasten_election(&config, &raft, member_id);
+        let limits = Limits {
+            request_bytes_max: usize::try_from(config.max_request_bytes).unwrap_or(usize::MAX),
+            timeout: config.request_timeout(),
+            prefer_revokes: config.gates.enabled("PriorityRequest"),
+        };
+        let proposer = Proposer::new(raft.clone(), replies, metrics.clone(), member_id, limits);
+        let backend = store.backend().clone();
+        let snapshotter = Snapshotter {
+            dir: snap_dir.clone(),
+            backend,
+            raft: raft.clone(),
+            metrics: metrics.clone(),
+        };
+        let purger = purger(&config, snap_dir, &dirs.wal);
+        let snapshots = Loop::start("snap", move || async move {
+            tokio::join!(snapshotter.run(wanted), purger.run());
+        })?;
+        let quota = apply::quota::Quota::from_flag(config.quota_backend_bytes);
+        let shared = Arc::new(Shared {
+            config,
+            cluster_id,
+            member_id,
+            store,
+            state,
+            raft,
+            proposer,
+            keeper,
+            hub,
+            metrics,
+            board,
+            quota,
+        });
+        Ok(Member { shared, node, snapshots, dirs })
+    }
+}
+
+fn raft_config(config: &Config, member_id: u64) -> raftnode::Config {
+    let ticks = u32::try_from(config.election_ticks()).unwrap_or(u32::MAX);
+    raftnode::Config {
+        id: member_id,
+        tick: config.heartbeat,
+        election_ticks: ticks,
+        pre_vote: config.pre_vote,
+        election_spread_ticks: ticks,
+        catch_up_entries: config.snapshot_catchup_entries,
+    }
+}
+
+/// A member that is alone has nobody to wait for.
+fn hasten_election(config: &Config, raft: &raftnode::Handle, member_id: u64) {
+    let ticks = u32::try_from(config.election_ticks()).unwrap_or(u32::MAX).saturating_sub(1);
+    let id = format!("{member_id:x}");
+    tracing::info!(
+        "local-member-id" = id,
+        "forward-ticks" = ticks,
+        "election-ticks" = ticks + 1,
+        "election-timeout" = crate::logging::go_duration(config.election),
+        "started as single-node; fast-forwarding election ticks"
+    );
+    raft.advance_ticks(ticks);
+}
+
+fn purger(config: &Config, snap_dir: wal::SnapDir, wal_dir: &Path) -> Purger {
+    let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    let interval = crate::logging::go_duration(crate::snapshots::PURGE_INTERVAL);
+    for (dir, suffix, max) in [
+        (config.snap_dir(), "snap.db", config.max_snapshots),
+        (config.snap_dir(), "snap", config.max_snapshots),
+        (wal_dir.to_path_buf(), "wal", config.max_wals),
+    ] {
+        tracing::info!(dir = %dir.display(), suffix, max, interval, "started to purge file");
+    }
+    Purger {
+        snap_dir,
+        wal_dir: wal_dir.to_path_buf(),
+        snapshots_max: count(config.max_snapshots),
+        wals_max: count(config.max_wals),
+    }
+}
+
+/// Starts the loops beside requests; the receiver is told when the cluster knows this member.
+fn start_background(
+    shared: &Arc<Shared>,
+    retention: Retention,
+) -> Result<(Loop, std::sync::mpsc::Receiver<()>), String> {
+    let shared = shared.clone();
+    let (published, is_published) = std::sync::mpsc::sync_channel(1);
+    let run = move || async move {
+        let mut loops = background::start(&shared, retention, published);
+        while let Some(ended) = loops.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(error = %error, "a background loop failed");
+            }
+        }
+    };
+    Ok((Loop::start("background", run)?, is_published))
+}
+
+/// Opens the client ports.
+fn serve_clients(
+    shared: &Arc<Shared>,
+    facts: Arc<dyn Facts>,
+    sockets: Vec<(Bound, Serve)>,
+    limit: usize,
+) -> Result<Servers, String> {
+    let config = &shared.config;
+    let router = Router::client(facts, config.cors.clone(), config.host_whitelist.clone());
+    let grpc = rpc_service(shared);
+    let replies = shared.proposer.replies();
+    let companion: Companion = Arc::new(move |shard| Box::pin(replies.clone().run_outlet(shard)));
+    let settings = listen::Settings {
+        max_concurrent_streams: config.max_concurrent_streams,
+        keepalive: config.keepalive,
+        ping_spacing: config.ping_spacing,
+    };
+    let addresses: Vec<(String, Serve)> =
+        sockets.iter().map(|(bound, serve)| (bound.address.clone(), *serve)).collect();
+    let shards = listen::default_shards();
+    let servers = Servers::start(sockets, limit, shards, &grpc, &router, &companion, settings)
+        .map_err(|e| e.to_string())?;
+    for (address, serve) in addresses {
+        tracing::info!("ready to serve client requests");
+        let traffic = match serve {
+            Serve::Both => "grpc+http",
+            Serve::Grpc => "grpc",
+            Serve::Http => "http",
+        };
+        tracing::info!(
+            traffic,
+            address,
+            "serving client traffic insecurely; this is strongly discouraged!"
+        );
+    }
+    Ok(servers)
+}
+
+fn rpc_service(shared: &Arc<Shared>) -> rpc::Grpc<Shared> {
+    let config = &shared.config;
+    let settings = rpc::Settings {
+        request_bytes_max: usize::try_from(config.max_request_bytes).unwrap_or(usize::MAX),
+        txn_ops_max: usize::try_from(config.max_txn_ops).unwrap_or(usize::MAX),
+        election_timeout: config.election,
+        watch_progress_interval: config.watch_progress_interval,
+        slow_request: config.warning_unary,
+    };
+    let health = Arc::new(rpc::Health::default());
+    rpc::Grpc::new(shared.clone(), settings, shared.metrics.clone(), health)
+}
