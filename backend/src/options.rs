@@ -78,7 +78,7 @@ impl Default for Options {
             block_cache_bytes: 32 * MIB,
             write_buffer_bytes: 16 * MIB,
             memtables_bytes: 48 * MIB,
-            log_bytes_max: 128 << 20,
+            log_bytes_max: 64 << 20,
             background_jobs: 2,
         }
     }

@@ -17,8 +17,8 @@ pub struct Sizes {
     /// Bytes of live table files and of what waits in memory to become one. What a quota
     /// bounds; deleted rows count until a compaction drops them.
     pub allocated: u64,
-    /// The part of `allocated` that compaction could not give back. Positive, and never more
-    /// than `allocated`.
+    /// The part of `allocated` that holds rows not deleted, estimated from the number of deletes
+    /// that still wait for a compaction. Positive, and never more than `allocated`.
     pub in_use: u64,
 }
 
@@ -45,20 +45,37 @@ impl Inner {
         Ok(())
     }
 
-    /// Measures the database and restarts the running figure from there.
-    pub(crate) fn measure(&self) -> Result<Sizes, Error> {
-        let (mut tables, mut memory, mut live) = (0, 0, 0);
-        let names = Bucket::ALL.iter().map(|b| b.name()).chain([PRIVATE]);
-        for name in names {
-            tables += self.property(name, properties::LIVE_SST_FILES_SIZE)?;
-            memory += self.property(name, properties::CUR_SIZE_ALL_MEM_TABLES)?;
-            live += self.property(name, properties::ESTIMATE_LIVE_DATA_SIZE)?;
+    /// Measures what is allocated and restarts the running figure from there.
+    pub(crate) fn measure(&self) -> Result<u64, Error> {
+        let mut allocated = 0;
+        for name in Bucket::ALL.iter().map(|b| b.name()).chain([PRIVATE]) {
+            allocated += self.property(name, properties::LIVE_SST_FILES_SIZE)?;
+            allocated += self.property(name, properties::CUR_SIZE_ALL_MEM_TABLES)?;
         }
-        // An empty database still takes a page of log and manifest.
-        let allocated = (tables + memory).max(1);
+        let allocated = allocated.max(1);
         self.running.written.store(0, Relaxed);
         self.running.measured.store(allocated, Relaxed);
-        Ok(Sizes { allocated, in_use: (live + memory).clamp(1, allocated) })
+        Ok(allocated)
+    }
+
+    /// Measures both figures.
+    pub(crate) fn sizes(&self) -> Result<Sizes, Error> {
+        let allocated = self.measure()?;
+        let key = Bucket::Key.name();
+        let mut entries = self.property(key, properties::NUM_ENTRIES_ACTIVE_MEM_TABLE)?
+            + self.property(key, properties::NUM_ENTRIES_IMM_MEM_TABLES)?;
+        let mut deletes = self.property(key, properties::NUM_DELETES_ACTIVE_MEM_TABLE)?
+            + self.property(key, properties::NUM_DELETES_IMM_MEM_TABLES)?;
+        let files = self.db.live_files().map_err(|e| self.engine_error("list tables", e))?;
+        for file in files.iter().filter(|file| file.column_family_name == key) {
+            entries += file.num_entries;
+            deletes += file.num_deletions;
+        }
+        // Nearly everything is in `key`, and there each delete ends exactly one row.
+        let live = entries.saturating_sub(2 * deletes);
+        let share = if entries == 0 { 1.0 } else { live as f64 / entries as f64 };
+        let in_use = (allocated as f64 * share) as u64;
+        Ok(Sizes { allocated, in_use: in_use.clamp(1, allocated) })
     }
 
     fn property(&self, family: &str, name: &rocksdb::properties::PropName) -> Result<u64, Error> {

@@ -343,11 +343,15 @@ fn sizes_grow_with_rows_and_shrink_when_deleted_ones_are_compacted() {
     let full = backend.sizes().expect("sizes");
     assert!(full.allocated >= full.in_use && full.allocated > 4_000_000, "{full:?}");
     assert!(full.allocated < 9_000_000, "{full:?}");
+    backend.compact().expect("compact");
     for i in 0..1000 {
         let mut batch = backend.batch();
         batch.delete_written_once(Bucket::Key, format!("{i:04}").as_bytes());
         backend.write(batch).expect("write");
     }
+    // What could be given back is not in use, before it is given back.
+    let deleted = backend.sizes().expect("sizes");
+    assert!(deleted.allocated > 4_000_000 && deleted.in_use < 50_000, "{deleted:?}");
     backend.compact().expect("compact");
     let after = backend.sizes().expect("sizes");
     assert!(after.allocated < 50_000 && after.in_use > 0, "{after:?}");
@@ -378,4 +382,74 @@ fn a_flipped_bit_in_a_table_is_found() {
         backend.scan(Bucket::Key, b"", None, CacheUse::Fill, |_, _| ControlFlow::Continue(()));
     assert!(matches!(read, Err(Error::Engine { action: "scan rows", .. })), "{read:?}");
     assert!(matches!(backend.get(Bucket::Key, b"0000"), Err(Error::Engine { .. })));
+}
+
+/// Set for the process that [`a_killed_process_leaves_a_prefix_of_its_batches`] kills.
+const VICTIM_DIR: &str = "BACKEND_VICTIM_DIR";
+const VICTIM_MODE: &str = "BACKEND_VICTIM_MODE";
+
+/// Batches after which the victim flushes.
+const FLUSH_EVERY: u64 = 500;
+
+#[test]
+fn victim() {
+    let (Ok(dir), Ok(mode)) = (std::env::var(VICTIM_DIR), std::env::var(VICTIM_MODE)) else {
+        return;
+    };
+    let log = MODES.into_iter().find(|log| format!("{log:?}") == mode).expect("a mode");
+    // Small tables, so that flushes and compactions are met too.
+    let options = Options { log, write_buffer_bytes: 256 << 10, ..Options::default() };
+    let backend = Backend::open(Path::new(&dir), &options).expect("open");
+    for i in 0..u64::MAX {
+        let mut batch = backend.batch();
+        batch.put(Bucket::Key, &i.to_be_bytes(), &[7; 300]);
+        batch.put(Bucket::Meta, b"last", &i.to_be_bytes());
+        if i >= 100 {
+            batch.delete_written_once(Bucket::Key, &(i - 100).to_be_bytes());
+        }
+        backend.write(batch).expect("write");
+        if i % FLUSH_EVERY == FLUSH_EVERY - 1 {
+            backend.flush().expect("flush");
+            fs::write(Path::new(&dir).join("flushed"), i.to_string()).expect("write");
+        }
+    }
+}
+
+#[test]
+fn a_killed_process_leaves_a_prefix_of_its_batches() {
+    for log in MODES {
+        let dir = dir();
+        let exe = std::env::current_exe().expect("this binary");
+        let mut child = std::process::Command::new(exe)
+            .args(["--exact", "tests::victim"])
+            .env(VICTIM_DIR, dir.path())
+            .env(VICTIM_MODE, format!("{log:?}"))
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .expect("spawn");
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        let flushed =
+            || -> Option<u64> { fs::read_to_string(dir.path().join("flushed")).ok()?.parse().ok() };
+        while flushed().is_none_or(|i| i < 5 * FLUSH_EVERY) {
+            assert!(std::time::Instant::now() < deadline, "{log:?}: the victim makes no progress");
+            std::thread::yield_now();
+        }
+        child.kill().expect("kill");
+        child.wait().expect("wait");
+        // The file may just have been cut short to be written again.
+        let flushed = flushed().unwrap_or(5 * FLUSH_EVERY);
+        let options = Options { log, ..Options::default() };
+        let backend = Backend::open(dir.path(), &options).expect("open");
+        let last = backend.get(Bucket::Meta, b"last").expect("read").expect("stored");
+        let last = u64::from_be_bytes(last[..].try_into().expect("8 bytes"));
+        assert!(last >= flushed, "{log:?}: {last} < {flushed}");
+        let mut rows = Vec::new();
+        backend
+            .scan(Bucket::Key, b"", None, CacheUse::Fill, |key, _| {
+                rows.push(u64::from_be_bytes(key.try_into().expect("8 bytes")));
+                ControlFlow::Continue(())
+            })
+            .expect("scan");
+        assert_eq!(rows, (last - 99..=last).collect::<Vec<_>>(), "{log:?}");
+    }
 }

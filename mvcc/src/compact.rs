@@ -222,6 +222,8 @@ fn compact(shared: &Shared, job: Job) -> Result<bool, Error> {
     };
     if done {
         sweep_leased(shared)?;
+        // Whoever waits for the end may rely on it (etcd: a physical compaction is on disk).
+        shared.backend.flush()?;
     }
     Ok(done)
 }

@@ -7,7 +7,7 @@
 //!
 //! Nothing outside this file knows which way was taken.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
@@ -190,12 +190,12 @@ fn replay_row(
 /// Reads all rows of bucket `key` in revision order.
 fn scan(backend: &Backend) -> Result<Restored, Error> {
     let mut index = TreeIndex::new();
-    let mut leases: HashMap<Bytes, i64> = HashMap::new();
+    let mut leases: HashMap<Bytes, (Revision, i64)> = HashMap::new();
     let mut bad = None;
     walk_rows(backend, 0, i64::MAX, |row, _, value| {
         match scan_row(&mut index, row, value) {
             Ok(kv) if kv.lease != 0 => {
-                leases.insert(Bytes::copy_from_slice(kv.key), kv.lease);
+                leases.insert(Bytes::copy_from_slice(kv.key), (row.rev, kv.lease));
             }
             Ok(kv) => {
                 if !leases.is_empty() {
@@ -212,9 +212,28 @@ fn scan(backend: &Backend) -> Result<Restored, Error> {
     if let Some(error) = bad {
         return Err(error);
     }
-    let mut leased: Vec<_> = leases.into_iter().collect();
+    note_leases(backend, &leases)?;
+    let mut leased: Vec<_> = leases.into_iter().map(|(key, (_, lease))| (key, lease)).collect();
     leased.sort_unstable();
     Ok(Restored { index, leased, stamp: None })
+}
+
+/// Notes the leases that are not noted yet: rows that were loaded from a snapshot come without.
+fn note_leases(backend: &Backend, leases: &HashMap<Bytes, (Revision, i64)>) -> Result<(), Error> {
+    let mut noted = HashSet::new();
+    private::each_leased(backend, |rev, _, _| {
+        noted.insert(rev);
+    })?;
+    let mut batch = backend.batch();
+    for (key, (rev, lease)) in leases {
+        if !noted.contains(rev) {
+            private::put_leased(&mut batch, *rev, key, *lease);
+        }
+    }
+    if !batch.is_empty() {
+        backend.write(batch)?;
+    }
+    Ok(())
 }
 
 fn scan_row<'a>(

@@ -213,6 +213,22 @@ pub enum Error {
         /// Index that the log must reach.
         durable_index: u64,
     },
+    /// The log has an older entry where a newer one is known to have been applied.
+    #[error(
+        "wal: entry {index} of the log '{}' has term {term}, but it was applied with term \
+         {applied_term}: entries are lost",
+        dir.display()
+    )]
+    EntryReplaced {
+        /// Directory of the log.
+        dir: PathBuf,
+        /// Index of the entry.
+        index: u64,
+        /// Its term in the log.
+        term: u64,
+        /// The term it was applied with.
+        applied_term: u64,
+    },
     /// A mark other than the first lacks the membership.
     #[error("Saved (not-initial) snapshot is missing ConfState: index {index}, term {term}")]
     MissingConfState {

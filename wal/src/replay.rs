@@ -227,14 +227,28 @@ impl Replay {
         }
     }
 
-    /// Refuses a log that ends before `durable_index` or before its own commit index.
-    pub(crate) fn check_reach(&self, dir: &Path, start: Start, durable_index: u64) -> Result<()> {
+    /// Refuses a log that ends before its own commit index or before what was applied, or that
+    /// has another entry than the one applied last; term 0 is any.
+    pub(crate) fn check_reach(
+        &self,
+        dir: &Path,
+        start: Start,
+        (applied_index, applied_term): (u64, u64),
+    ) -> Result<()> {
         let last_index = self.entries.last().map_or(start.index, |entry| entry.index);
-        let durable_index = durable_index.max(self.hard_state.commit);
+        let durable_index = applied_index.max(self.hard_state.commit);
         if last_index < durable_index {
             return Err(Error::EntriesLost { dir: dir.to_owned(), last_index, durable_index });
         }
-        Ok(())
+        let position = applied_index.checked_sub(start.index + 1);
+        let applied = position.and_then(|at| self.entries.get(usize::try_from(at).ok()?));
+        match applied {
+            Some(entry) if applied_term != 0 && entry.term != applied_term => {
+                let (dir, term) = (dir.to_owned(), entry.term);
+                Err(Error::EntryReplaced { dir, index: applied_index, term, applied_term })
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     pub(crate) fn decode_metadata(&self, dir: &Path) -> Result<(Bytes, Metadata)> {

@@ -30,6 +30,9 @@ pub struct Options {
     /// Index up to which the state kept elsewhere has applied entries: a log that ends before it
     /// is refused. Default 0.
     pub durable_index: u64,
+    /// Term of the entry at `durable_index`: a log with another entry there is refused. Default
+    /// 0, which is any.
+    pub durable_term: u64,
     /// Sees, counts or fails the operations on the disk, for tests. Default none.
     pub disk_hook: Option<Arc<dyn DiskHook>>,
 }
@@ -40,6 +43,7 @@ impl Default for Options {
             unsafe_no_fsync: false,
             segment_bytes: SEGMENT_BYTES,
             durable_index: 0,
+            durable_term: 0,
             disk_hook: None,
         }
     }
@@ -128,8 +132,9 @@ impl Wal {
     ///
     /// # Errors
     /// [`Error::Locked`] when another process has the log open; [`Error::EntriesLost`] when the
-    /// log is shorter than its commit index or `options.durable_index`; any damage by segment and
-    /// offset. Nothing is changed in these cases.
+    /// log is shorter than its commit index or `options.durable_index`; [`Error::EntryReplaced`]
+    /// when it has another entry there; any damage by segment and offset. Nothing is changed in
+    /// these cases.
     pub fn open(dir: &Path, at: (u64, u64), options: &Options) -> Result<(Self, Recovered)> {
         let disk = Disk::new(options.disk_hook.clone());
         let start = Start { index: at.0, term: at.1 };
@@ -140,7 +145,7 @@ impl Wal {
         let files = held.iter().map(|held| Ok((held.path.clone(), FileRef::Held(&held.file))));
         let mut replay = Replay::read(Keep::EntriesFrom(start), files)?;
         replay.check_mark(dir, start)?;
-        replay.check_reach(dir, start, options.durable_index)?;
+        replay.check_reach(dir, start, (options.durable_index, options.durable_term))?;
         let (encoded, metadata) = replay.decode_metadata(dir)?;
         let last = held.last().ok_or_else(|| Error::NoSegment { dir: dir.to_owned() })?;
         let repaired = repair::clean_tail(&disk, dir, &last.path, &last.file, &mut replay.tail)?;

@@ -140,6 +140,23 @@ fn leases_are_known_without_reading_their_rows() {
 }
 
 #[test]
+fn leases_of_rows_that_were_loaded_are_known_too() {
+    let mut f = Fixture::new();
+    f.put_leased("a", "1", 7);
+    f.put_leased("b", "1", 8);
+    // As a snapshot brings them: rows of buckets only.
+    let mut batch = f.store.backend().batch();
+    batch.private_delete_range(b"L", b"M");
+    f.store.backend().write(batch).expect("write");
+    let mut f = f.restart();
+    f.delete("b");
+    f.store.write_index_file().expect("write");
+    let (f, leased) = f.restart_with_leases();
+    assert!(f.has_file());
+    assert_eq!(leased, [(bytes("a"), 7)]);
+}
+
+#[test]
 fn a_damaged_file_is_not_used() {
     let mut f = Fixture::new();
     for i in 0..40 {

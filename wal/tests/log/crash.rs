@@ -1,11 +1,16 @@
 //! A crash at any byte: what was synced is there, in order, and nothing that was never written.
 
-use crate::support::{METADATA, entry, small, state};
+use crate::support::{METADATA, entry, state};
 use proptest::prelude::*;
 use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use wal::{Entry, HardState, Options, Wal};
+
+/// Small segments, and no waiting for the disk: what a crash leaves is made by the tests.
+fn fast() -> Options {
+    Options { unsafe_no_fsync: true, ..crate::support::small() }
+}
 
 /// One batch: how many entries, how long their data is, how far back they replace, and a state.
 type Batch = (usize, usize, u64, bool);
@@ -86,7 +91,7 @@ proptest! {
     ) {
         let temp = TempDir::new().unwrap();
         let (dir, copy) = (temp.path().join("wal"), temp.path().join("copy"));
-        let mut wal = Wal::create(&dir, &METADATA, &small()).unwrap();
+        let mut wal = Wal::create(&dir, &METADATA, &fast()).unwrap();
         let mut model = Model::default();
         // After each batch: the model, the batch, the number of segments, the end of the data.
         let mut history = vec![(model.clone(), vec![], 1, 0)];
@@ -111,7 +116,7 @@ proptest! {
         let whole = history.iter().rposition(|(_, _, count, end)| is_whole(*count, *end)).unwrap();
         let synced = &history[whole].0;
         let torn = history.get(whole + 1).map_or(&[][..], |(_, entries, _, _)| entries);
-        match Wal::open(&copy, (0, 0), &small()) {
+        match Wal::open(&copy, (0, 0), &fast()) {
             Ok((mut wal, recovered)) => {
                 let possible = (0..=torn.len()).any(|count| {
                     recovered.entries == replace(synced.entries.clone(), &torn[..count])
@@ -143,4 +148,118 @@ fn replace(mut entries: Vec<Entry>, new: &[Entry]) -> Vec<Entry> {
 
 fn data_end(segment: &Path) -> u64 {
     *crate::support::offsets(segment).last().unwrap()
+}
+
+/// One piece of damage: where, and what.
+#[derive(Debug, Clone)]
+enum Damage {
+    Flip { byte: prop::sample::Index, bit: u8 },
+    Fill { from: prop::sample::Index, bytes: usize, with: u8 },
+    Swap { from: prop::sample::Index, to: prop::sample::Index, bytes: usize },
+    Cut { at: prop::sample::Index },
+    Random { from: prop::sample::Index, bytes: Vec<u8> },
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    let place = any::<prop::sample::Index>;
+    prop_oneof![
+        (place(), 0u8..8).prop_map(|(byte, bit)| Damage::Flip { byte, bit }),
+        (place(), 1usize..2000, prop_oneof![Just(0), any::<u8>()])
+            .prop_map(|(from, bytes, with)| Damage::Fill { from, bytes, with }),
+        (place(), place(), 1usize..600).prop_map(|(from, to, bytes)| Damage::Swap {
+            from,
+            to,
+            bytes
+        }),
+        place().prop_map(|at| Damage::Cut { at }),
+        (place(), proptest::collection::vec(any::<u8>(), 1..100))
+            .prop_map(|(from, bytes)| Damage::Random { from, bytes }),
+    ]
+}
+
+impl Damage {
+    /// Changes the first `end` bytes of a segment.
+    fn apply(&self, bytes: &mut Vec<u8>, end: usize) {
+        let end = end.min(bytes.len());
+        if end == 0 {
+            return;
+        }
+        match self {
+            Self::Flip { byte, bit } => bytes[byte.index(end)] ^= 1 << bit,
+            Self::Fill { from, bytes: len, with } => {
+                let from = from.index(end);
+                bytes[from..end.min(from + len)].fill(*with);
+            }
+            Self::Swap { from, to, bytes: len } => {
+                let (from, to) = (from.index(end), to.index(end));
+                let len = (*len).min(end - from.max(to));
+                let moved = bytes[from..from + len].to_vec();
+                bytes[to..to + len].copy_from_slice(&moved);
+            }
+            Self::Cut { at } => bytes.truncate(at.index(end)),
+            Self::Random { from, bytes: new } => {
+                let from = from.index(end);
+                let len = new.len().min(end - from);
+                bytes[from..from + len].copy_from_slice(&new[..len]);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_damaged_log_gives_all_that_was_applied_or_is_refused(
+        batches in batches(),
+        damages in proptest::collection::vec((any::<prop::sample::Index>(), damage()), 1..4),
+    ) {
+        let temp = TempDir::new().unwrap();
+        let dir = temp.path().join("wal");
+        let mut wal = Wal::create(&dir, &METADATA, &fast()).unwrap();
+        let mut model = Model::default();
+        for batch in batches {
+            let (entries, state) = model.next_batch(batch);
+            wal.save(&entries, Some(&state)).unwrap();
+        }
+        drop(wal);
+        let files = segments(&dir);
+        for (which, damage) in damages {
+            let path = &which.get(&files).0;
+            let mut bytes = fs::read(path).unwrap();
+            let end = data_end(path) as usize;
+            damage.apply(&mut bytes, end);
+            fs::write(path, bytes).unwrap();
+        }
+        // All entries were applied: then they are all there, or the log says what is wrong.
+        let (durable_index, durable_term) =
+            model.entries.last().map_or((0, 0), |entry| (entry.index, entry.term));
+        let options = Options { durable_index, durable_term, ..fast() };
+        if let Ok((_, recovered)) = Wal::open(&dir, (0, 0), &options) {
+            prop_assert_eq!(recovered.entries, model.entries);
+        }
+    }
+
+    #[test]
+    fn any_bytes_as_a_segment_are_refused_or_read_but_never_a_panic(
+        bytes in proptest::collection::vec(any::<u8>(), 0..2000),
+        with_head in any::<bool>(),
+    ) {
+        let temp = TempDir::new().unwrap();
+        let dir = temp.path().join("wal");
+        drop(Wal::create(&dir, &METADATA, &fast()).unwrap());
+        let segment = &segments(&dir)[0].0;
+        let mut content = fs::read(segment).unwrap();
+        let end = if with_head { data_end(segment) as usize } else { 0 };
+        content.truncate(end);
+        content.extend(&bytes);
+        fs::write(segment, &content).unwrap();
+        if let Ok((mut wal, recovered)) = Wal::open(&dir, (0, 0), &fast()) {
+            let next = recovered.entries.len() as u64 + 1;
+            wal.save(&[entry(next, u64::MAX, b"next")], None).unwrap();
+            drop(wal);
+            let (_, again) = Wal::open(&dir, (0, 0), &fast()).unwrap();
+            prop_assert_eq!(again.entries.len() as u64, next);
+        }
+    }
 }

@@ -233,6 +233,25 @@ fn a_torn_record_that_was_committed_is_refused_and_nothing_is_cut() {
 }
 
 #[test]
+fn a_log_that_fell_back_to_replaced_entries_is_refused() {
+    let dir = Dir::new();
+    let mut wal = dir.create(&small());
+    wal.save(&[entry(1, 1, b"a"), entry(2, 1, b"old"), entry(3, 1, b"old")], None).unwrap();
+    wal.save(&[entry(2, 2, b"new")], Some(&state(2, 7, 1))).unwrap();
+    drop(wal);
+    let segment = dir.segments().remove(0);
+    let at = offsets(&segment);
+    let file = fs::File::options().write(true).open(&segment).unwrap();
+    file.set_len(at[at.len() - 3]).unwrap();
+    let options = |durable_term| Options { durable_index: 2, durable_term, ..small() };
+    let error = Wal::open(&dir.wal, (0, 0), &options(2)).unwrap_err().to_string();
+    assert!(error.starts_with("wal: entry 2 of the log"), "{error}");
+    assert!(error.ends_with("has term 1, but it was applied with term 2: entries are lost"));
+    Wal::open(&dir.wal, (0, 0), &options(1)).expect("the entry that was applied");
+    Wal::open(&dir.wal, (0, 0), &options(0)).expect("any term");
+}
+
+#[test]
 fn a_zero_word_ends_the_log_and_what_lies_behind_is_never_read_again() {
     let (dir, segment, last) = log_with_long_last_record();
     let mut bytes = fs::read(&segment).unwrap();
