@@ -237,3 +237,6 @@ impl Drained {
             && !self.stop
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -105,3 +105,6 @@ impl<W> Round<W> {
         self.taken = driver.read_index(id);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -97,7 +97,11 @@ impl Boot {
     /// # Errors
     /// Those of [`Error`] about the log and the settings.
     pub fn driver(&self, config: &Config, recovered: Recovered) -> Result<Driver, Error> {
-        let Recovered { mut hard_state, entries, .. } = recovered;
+        let unwritten = is_unwritten(&recovered, self);
+        let Recovered { mut hard_state, mut entries, .. } = recovered;
+        if unwritten {
+            entries.clear();
+        }
         let conf_state = self.first_conf_state();
         let last = entries.last().map_or(self.snapshot.index, |entry| entry.index);
         if self.applied > last {
@@ -156,10 +160,17 @@ fn founding_entries(founders: &[Founder]) -> Vec<Entry> {
         .collect()
 }
 
-/// Writes the founding entries, which are committed from the start.
+/// Whether the log holds nothing that was ever promised to anybody: the first write ends with
+/// a hard state, so without one that write was torn, and its entries count for nothing.
+fn is_unwritten(recovered: &Recovered, boot: &Boot) -> bool {
+    recovered.hard_state.is_empty() && boot.snapshot.index == 0 && boot.applied == 0
+}
+
+/// Writes the founding entries, which are committed from the start. Of a founding that was torn
+/// by a crash nothing is kept.
 fn found(disk: &mut dyn Disk, recovered: &mut Recovered, boot: &Boot) -> Result<(), Error> {
-    let last = recovered.entries.last().map_or(boot.snapshot.index, |entry| entry.index);
-    if last != 0 {
+    if !is_unwritten(recovered, boot) {
+        let last = recovered.entries.last().map_or(boot.snapshot.index, |entry| entry.index);
         return Err(Error::AlreadyFounded { last });
     }
     let entries = founding_entries(&boot.founders);
