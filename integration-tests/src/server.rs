@@ -99,6 +99,22 @@ impl Server {
         kill(Pid::from_raw(pid), signal).expect("signal a process of ours");
     }
 
+    /// SIGSTOP, and waits until every thread stands still. The signal alone does not say so: on
+    /// a busy machine the others run on until the one that takes it is scheduled.
+    pub fn pause(&self) {
+        self.signal(Signal::SIGSTOP);
+        let tasks = format!("/proc/{}/task", self.pid());
+        eventually("every thread stands still", Duration::from_secs(10), || {
+            let still = std::fs::read_dir(&tasks).ok()?.flatten().all(|task| {
+                // `pid (name) state …`; a name may hold anything, so look behind its end.
+                std::fs::read_to_string(task.path().join("stat")).is_ok_and(|stat| {
+                    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" T"))
+                })
+            });
+            still.then_some(())
+        });
+    }
+
     /// SIGKILL, and waits until it is gone.
     pub fn kill(mut self) -> Builder {
         self.child.kill().expect("kill a process of ours");

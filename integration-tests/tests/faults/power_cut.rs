@@ -5,7 +5,6 @@ use std::time::Duration;
 use integration_tests::{
     Kind, Load, LoopDisk, Model, Outcomes, Rng, Server, eventually, hash_kv, observe, seed,
 };
-use nix::sys::signal::Signal;
 
 use crate::{skipped, target};
 
@@ -21,7 +20,7 @@ fn cut_under_load(disk: &mut LoopDisk, server: Server, run: u64, rng: &mut Rng) 
         (load.answered() >= wanted).then_some(())
     });
     std::thread::sleep(Duration::from_micros(rng.below(20_000)));
-    server.signal(Signal::SIGSTOP);
+    server.pause();
     let copy = disk.copy();
     server.kill();
     let promised = load.finish();
