@@ -5,25 +5,22 @@
 //!                  ▲───────── oneshot ──────────────┘
 //! ```
 
-use std::convert::Infallible;
 use std::fs::File;
-use std::future::Future;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::mpsc;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use prost::Message as _;
 use proto::etcdserverpb as pb;
 use proto::mvccpb;
+use proto::raw;
+use proto::server::kv_server::{Kv, KvServer};
 use tokio::sync::oneshot;
-use tonic::body::Body;
-use tonic::server::{Grpc, UnaryService};
+use tokio_stream::Empty;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
-use tonic_prost::ProstCodec;
 
 use crate::error::Error;
 use crate::requests::VALUE_BYTES;
@@ -54,7 +51,7 @@ pub(crate) fn serve(listen: SocketAddr, dir: &Path) -> Result<(), Error> {
         .enable_all()
         .build()
         .map_err(|source| Error::System { action: "build runtime", source })?;
-    let service = EchoService { log };
+    let service = KvServer::new(Echo { log });
     runtime.block_on(Server::builder().tcp_nodelay(true).serve(listen, service))?;
     Ok(())
 }
@@ -111,83 +108,75 @@ fn write_batches(file: &File, inbox: &mpsc::Receiver<Waiting>) {
     }
 }
 
-/// The two methods, called as the generated server code calls them.
-#[derive(Clone)]
-struct EchoService {
+/// Knows two methods; the rest is what tonic generates around them.
+struct Echo {
     log: mpsc::SyncSender<Waiting>,
-}
-
-type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-
-impl tower_service::Service<http::Request<Body>> for EchoService {
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = Answer<Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let put = Put { log: self.log.clone() };
-        Box::pin(async move {
-            Ok(match request.uri().path() {
-                "/etcdserverpb.KV/Range" => {
-                    Grpc::new(ProstCodec::default()).unary(Get, request).await
-                }
-                "/etcdserverpb.KV/Put" => {
-                    Grpc::new(ProstCodec::default()).unary(put, request).await
-                }
-                _ => Status::unimplemented("the echo server knows Range and Put").into_http(),
-            })
-        })
-    }
 }
 
 fn header() -> Option<pb::ResponseHeader> {
     Some(pb::ResponseHeader { cluster_id: 1 << 62, member_id: 1 << 61, revision: 1, raft_term: 2 })
 }
 
-struct Get;
+fn unknown<T>() -> Result<Response<T>, Status> {
+    Err(Status::unimplemented("the echo server knows Range and Put"))
+}
 
-impl UnaryService<pb::RangeRequest> for Get {
-    type Response = pb::RangeResponse;
-    type Future = Answer<Result<Response<pb::RangeResponse>, Status>>;
+#[tonic::async_trait]
+impl Kv for Echo {
+    type RangeStreamStream = Empty<Result<raw::RangeStreamResponse, Status>>;
 
-    fn call(&mut self, request: Request<pb::RangeRequest>) -> Self::Future {
+    async fn range(
+        &self,
+        request: Request<pb::RangeRequest>,
+    ) -> Result<Response<raw::RangeResponse>, Status> {
         static VALUE: [u8; VALUE_BYTES] = [b'v'; VALUE_BYTES];
-        Box::pin(async move {
-            let kv = mvccpb::KeyValue {
-                key: request.into_inner().key,
-                create_revision: 2,
-                mod_revision: 3,
-                version: 2,
-                value: Bytes::from_static(&VALUE),
-                lease: 0,
-            };
-            let kvs = vec![kv];
-            Ok(Response::new(pb::RangeResponse { header: header(), kvs, more: false, count: 1 }))
-        })
+        let kv = mvccpb::KeyValue {
+            key: request.into_inner().key,
+            create_revision: 2,
+            mod_revision: 3,
+            version: 2,
+            value: Bytes::from_static(&VALUE),
+            lease: 0,
+        };
+        let kvs = vec![kv.encode_to_vec().into()];
+        Ok(Response::new(raw::RangeResponse { header: header(), kvs, more: false, count: 1 }))
     }
-}
 
-struct Put {
-    log: mpsc::SyncSender<Waiting>,
-}
-
-impl UnaryService<pb::PutRequest> for Put {
-    type Response = pb::PutResponse;
-    type Future = Answer<Result<Response<pb::PutResponse>, Status>>;
-
-    fn call(&mut self, request: Request<pb::PutRequest>) -> Self::Future {
+    async fn put(
+        &self,
+        request: Request<pb::PutRequest>,
+    ) -> Result<Response<raw::PutResponse>, Status> {
         let (durable, done) = oneshot::channel();
         let waiting = Waiting { value: request.into_inner().value, durable };
         let queued = self.log.try_send(waiting);
-        Box::pin(async move {
-            queued.map_err(|_| Status::resource_exhausted("too many puts wait"))?;
-            done.await.map_err(|_| Status::data_loss("the log cannot be written"))?;
-            Ok(Response::new(pb::PutResponse { header: header(), prev_kv: None }))
-        })
+        queued.map_err(|_| Status::resource_exhausted("too many puts wait"))?;
+        done.await.map_err(|_| Status::data_loss("the log cannot be written"))?;
+        Ok(Response::new(raw::PutResponse { header: header(), prev_kv: None }))
+    }
+
+    async fn range_stream(
+        &self,
+        _: Request<pb::RangeRequest>,
+    ) -> Result<Response<Self::RangeStreamStream>, Status> {
+        unknown()
+    }
+
+    async fn delete_range(
+        &self,
+        _: Request<pb::DeleteRangeRequest>,
+    ) -> Result<Response<raw::DeleteRangeResponse>, Status> {
+        unknown()
+    }
+
+    async fn txn(&self, _: Request<pb::TxnRequest>) -> Result<Response<raw::TxnResponse>, Status> {
+        unknown()
+    }
+
+    async fn compact(
+        &self,
+        _: Request<pb::CompactionRequest>,
+    ) -> Result<Response<pb::CompactionResponse>, Status> {
+        unknown()
     }
 }
 

@@ -32,6 +32,9 @@ impl Call {
             .uri(uri.build().expect("the path is a constant"))
             .header("content-type", "application/grpc")
             .header("te", "trailers")
+            // What clients in use send besides.
+            .header("user-agent", concat!("etcd-bench/", env!("CARGO_PKG_VERSION")))
+            .header("client-api-version", env!("CARGO_PKG_VERSION"))
             .body(())
             .expect("the headers are constants");
         Call { request }
