@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use apply::{Applied, Effect, Verdict};
 use mvcc::{Changes, EventKind, WatchHub};
@@ -89,10 +89,13 @@ impl Machine {
             }
             if let Some(changes) = &applied.changes {
                 let puts = changes.events.iter().filter(|e| e.kind == EventKind::Put);
-                let puts = puts.count();
-                let deletes = changes.events.len() - puts;
-                metrics.puts.add(puts as u64);
-                metrics.deletes.add(deletes as u64);
+                let (count, bytes) = puts.fold((0, 0), |(count, bytes), event| {
+                    (count + 1, bytes + event.key.len() + value_bytes(&event.kv))
+                });
+                metrics.puts.add(count as u64);
+                metrics.put_bytes.add(i64::try_from(bytes).unwrap_or(i64::MAX));
+                metrics.deletes.add((changes.events.len() - count) as u64);
+                metrics.txns.add(u64::from(changes.events.len() > 1));
             }
         }
         let slow = self.around.slow;
@@ -146,9 +149,7 @@ impl Machine {
                 tracing::info!(alarm = kind, "raised-by" = alarm.member_id, "alarm disarmed");
             }
             Effect::ProposeNoSpaceAlarm => around.board.no_space.notify_one(),
-            Effect::CompactScheduled { revision } => {
-                tracing::info!(revision, "compact tree index");
-            }
+            Effect::CompactScheduled { revision } => self.follow_compaction(revision),
             Effect::ClusterVersionSet { version } => {
                 let short = format!("{}.{}", version.major, version.minor);
                 tracing::info!("cluster-version" = short, "set cluster version");
@@ -158,6 +159,24 @@ impl Machine {
                 tracing::info!(?info, "downgrade job changed");
             }
         }
+    }
+
+    /// Tells when the rows below a compaction are gone.
+    fn follow_compaction(&self, revision: i64) {
+        tracing::info!(revision, "compact tree index");
+        let (began, metrics) = (Instant::now(), self.around.metrics.clone());
+        self.inner.store().when_compacted(revision, move || {
+            let took = began.elapsed();
+            let took_ms = u32::try_from(took.as_millis()).unwrap_or(u32::MAX);
+            metrics.compaction_ms.observe_value(took_ms);
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            metrics.compaction_last.set(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+            tracing::info!(
+                "compact-revision" = revision,
+                took = crate::logging::go_duration(took),
+                "finished scheduled compaction"
+            );
+        });
     }
 
     fn log_member(&self, what: &'static str, member: &base::Member) {
@@ -251,6 +270,24 @@ impl raftnode::StateMachine for Machine {
     }
 }
 
+/// Length of the value inside an encoded pair: its fields come in ascending order, key and value
+/// with a length, numbers between them.
+fn value_bytes(pair: &[u8]) -> usize {
+    const KEY_TAG: u64 = 0x0a;
+    const VALUE_TAG: u64 = 0x2a;
+    let mut rest = pair;
+    let read = |rest: &mut &[u8]| prost::encoding::decode_varint(rest).ok();
+    while let (Some(tag), Some(number)) = (read(&mut rest), read(&mut rest)) {
+        let length = usize::try_from(number).unwrap_or(usize::MAX);
+        match tag {
+            VALUE_TAG => return length,
+            KEY_TAG => rest = rest.get(length..).unwrap_or_default(),
+            _ => {}
+        }
+    }
+    0
+}
+
 /// The verdict in raft's words.
 fn conf_verdict(verdict: &Verdict, data: &[u8]) -> ConfVerdict {
     let conf_state = match verdict {
@@ -266,4 +303,26 @@ fn conf_verdict(verdict: &Verdict, data: &[u8]) -> ConfVerdict {
         raftpb::ConfChangeType::ConfChangeUpdateNode => return ConfVerdict::Reject,
     };
     ConfVerdict::Apply { change, conf_state }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::mvccpb::KeyValue;
+
+    #[test]
+    fn the_value_of_a_pair_is_found_without_decoding() {
+        for (key, value, lease) in [("k", "value", 7), ("", "", 0), ("k", "", -1), ("kk", "v", 0)] {
+            let pair = KeyValue {
+                key: key.into(),
+                value: value.into(),
+                create_revision: 300,
+                mod_revision: 1 << 40,
+                version: 1,
+                lease,
+            };
+            assert_eq!(value_bytes(&pair.encode_to_vec()), value.len());
+        }
+        assert_eq!(value_bytes(b"\x0a\xff\xff\xff\xff\x0f"), 0);
+    }
 }

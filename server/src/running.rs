@@ -7,6 +7,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 
@@ -154,6 +155,8 @@ impl Running {
     pub fn stop(self) {
         let shared = self.shared;
         log_close(&shared, "closing etcd server");
+        // Watches never end by themselves; everything else may finish what it is at.
+        shared.hub.close();
         self.servers.stop(shared.config.request_timeout());
         tracing::info!(
             "local-member-id" = format!("{:x}", shared.member_id),
@@ -165,7 +168,6 @@ impl Running {
         // Applies what is committed, then closes the log.
         self.node.stop();
         self.snapshots.stop();
-        shared.hub.close();
         if let Err(error) = shared.store.backend().flush() {
             fatal::die("failed to make the backend durable", &error);
         }
@@ -214,16 +216,12 @@ impl Member {
             booted;
         let store = machine.store().clone();
         let state = machine.state().clone();
-        let metrics = Arc::new(Metrics::new(config.extensive_metrics));
-        metrics.watch_wal(wal.stats());
-        if let Some(version) = state.cluster.read().version {
-            metrics.cluster_version_set(format!("{}.{}", version.major, version.minor));
-        }
+        let metrics = metrics(&config, wal.stats(), &state);
         let hub = WatchHub::start(Arc::new(store.clone()), store.current_revision())
             .map_err(|e| format!("start watch thread: {e}"))?;
         let keeper = Arc::new(Keeper::default());
         let board = Arc::new(StatusBoard::default());
-        board.snapshot_index.store(boot.snapshot.index, std::sync::atomic::Ordering::Relaxed);
+        board.snapshot_index.store(boot.snapshot.index, Ordering::Relaxed);
         let replies: Arc<Replies<Answer>> = Replies::new(listen::default_shards());
         let (jobs, wanted) = mpsc::channel(1);
         let machine = Machine::new(
@@ -256,16 +254,11 @@ impl Member {
         .map_err(|e| chain(&e))?;
         let raft = node.handle();
         hasten_election(&config, &raft, member_id);
-        let limits = Limits {
-            request_bytes_max: usize::try_from(config.max_request_bytes).unwrap_or(usize::MAX),
-            timeout: config.request_timeout(),
-            prefer_revokes: config.gates.enabled("PriorityRequest"),
-        };
+        let limits = limits(&config);
         let proposer = Proposer::new(raft.clone(), replies, metrics.clone(), member_id, limits);
-        let backend = store.backend().clone();
         let snapshotter = Snapshotter {
             dir: snap_dir.clone(),
-            backend,
+            backend: store.backend().clone(),
             raft: raft.clone(),
             metrics: metrics.clone(),
         };
@@ -290,6 +283,24 @@ impl Member {
         });
         Ok(Member { shared, node, snapshots, dirs })
     }
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits {
+        request_bytes_max: usize::try_from(config.max_request_bytes).unwrap_or(usize::MAX),
+        timeout: config.request_timeout(),
+        prefer_revokes: config.gates.enabled("PriorityRequest"),
+    }
+}
+
+/// Counters that go on from what is stored.
+fn metrics(config: &Config, stats: Arc<wal::Stats>, state: &apply::State) -> Arc<Metrics> {
+    let metrics = Metrics::new(config.extensive_metrics);
+    metrics.watch_wal(stats);
+    if let Some(version) = state.cluster.read().version {
+        metrics.cluster_version_set(format!("{}.{}", version.major, version.minor));
+    }
+    Arc::new(metrics)
 }
 
 fn raft_config(config: &Config, member_id: u64) -> raftnode::Config {
@@ -370,11 +381,12 @@ fn serve_clients(
         max_concurrent_streams: config.max_concurrent_streams,
         keepalive: config.keepalive,
         ping_spacing: config.ping_spacing,
+        traffic: shared.metrics.traffic.clone(),
     };
     let addresses: Vec<(String, Serve)> =
         sockets.iter().map(|(bound, serve)| (bound.address.clone(), *serve)).collect();
     let shards = listen::default_shards();
-    let servers = Servers::start(sockets, limit, shards, &grpc, &router, &companion, settings)
+    let servers = Servers::start(sockets, limit, shards, &grpc, &router, &companion, &settings)
         .map_err(|e| e.to_string())?;
     for (address, serve) in addresses {
         tracing::info!("ready to serve client requests");

@@ -8,7 +8,7 @@
 //! A connection stays on its thread for life, so nothing about it is ever shared.
 
 mod bind;
-mod pings;
+mod frames;
 mod shard;
 mod sniff;
 
@@ -21,6 +21,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
 pub use bind::{Bound, SocketOptions, bind_all};
+pub use frames::Traffic;
 pub use shard::GrpcService;
 
 use crate::http::Router;
@@ -43,7 +44,7 @@ pub enum Serve {
 }
 
 /// What connections need to know of the configuration.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// Streams a client may have open on one connection.
     pub max_concurrent_streams: u32,
@@ -51,6 +52,8 @@ pub struct Settings {
     pub keepalive: Option<(Duration, Duration)>,
     /// Time between two pings of a client, if it must keep one.
     pub ping_spacing: Option<Duration>,
+    /// Where gRPC traffic is counted.
+    pub traffic: Arc<Traffic>,
 }
 
 /// Threads that serve connections: half the cores, since the raft thread, the storage engine
@@ -99,7 +102,7 @@ impl Servers {
         grpc: &G,
         router: &Router,
         companion: &Companion,
-        settings: Settings,
+        settings: &Settings,
     ) -> io::Result<Servers> {
         let (stop, stopped) = watch::channel(None);
         let start = |number| {
@@ -107,7 +110,7 @@ impl Servers {
                 grpc: grpc.clone(),
                 router: router.clone(),
                 companion: companion.clone(),
-                settings,
+                settings: settings.clone(),
                 stop: stopped.clone(),
             };
             Shard::start(number, server)

@@ -22,7 +22,7 @@ use nix::sys::socket::sockopt::{KeepAlive, TcpKeepIdle, TcpKeepInterval};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::pings::Policed;
+use super::frames::Policed;
 use super::sniff::{Protocol, Rewound, sniff};
 use super::{Companion, Serve, Settings};
 use crate::http::Router;
@@ -161,7 +161,7 @@ impl<G: GrpcService> ShardServer<G> {
     fn connection(&self, assigned: Assigned) -> impl Future<Output = ()> + Send + 'static {
         let grpc = self.grpc.clone();
         let router = self.router.clone();
-        let settings = self.settings;
+        let settings = self.settings.clone();
         let stop = self.stop.clone();
         async move {
             let Assigned { stream, serve, permit } = assigned;
@@ -222,7 +222,7 @@ async fn serve_grpc<G: GrpcService>(
     if let Some((interval, timeout)) = settings.keepalive {
         builder.keep_alive_interval(interval).keep_alive_timeout(timeout);
     }
-    let stream = Policed::new(stream, settings.ping_spacing);
+    let stream = Policed::new(stream, settings.ping_spacing, settings.traffic);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), grpc));
     tokio::select! {
         ended = connection.as_mut() => return Ok(ended?),

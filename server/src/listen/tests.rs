@@ -64,10 +64,11 @@ fn start(serve: Serve, limit: usize) -> (SocketAddr, Servers) {
         max_concurrent_streams: 10,
         keepalive: None,
         ping_spacing: Some(Duration::from_secs(60)),
+        traffic: Arc::default(),
     };
     let companion: Companion = Arc::new(|_| Box::pin(std::future::pending()));
     let listeners = vec![(bound, serve)];
-    let servers = Servers::start(listeners, limit, 2, &grpc, &router, &companion, settings);
+    let servers = Servers::start(listeners, limit, 2, &grpc, &router, &companion, &settings);
     (address, servers.expect("threads"))
 }
 

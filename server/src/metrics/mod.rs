@@ -14,6 +14,8 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
+use crate::listen::Traffic;
+
 pub use cell::{Counter, Gauge, Histogram};
 pub use grpc::{Method, Methods, Shape};
 
@@ -197,8 +199,7 @@ pub struct Metrics {
     pub snap_encode_seconds: Histogram<14>,
     pub snap_save_seconds: Histogram<14>,
     pub snap_fsync_seconds: Histogram<14>,
-    pub grpc_received_bytes: Counter,
-    pub grpc_sent_bytes: Counter,
+    pub traffic: Arc<Traffic>,
     pub watch_receive_failures: Counter,
     pub watch_send_failures: Counter,
     pub keepalive_receive_failures: Counter,
@@ -259,8 +260,7 @@ impl Metrics {
             snap_encode_seconds: Histogram::new(&DISK),
             snap_save_seconds: Histogram::new(&DISK),
             snap_fsync_seconds: Histogram::new(&DISK),
-            grpc_received_bytes: Counter::default(),
-            grpc_sent_bytes: Counter::default(),
+            traffic: Arc::default(),
             watch_receive_failures: Counter::default(),
             watch_send_failures: Counter::default(),
             keepalive_receive_failures: Counter::default(),

@@ -8,6 +8,9 @@ use super::process::Process;
 use super::text::{Kind, Labels, Page, to_f64};
 use super::{CHECKS, Metrics, OPS, REQUEST_TYPES, Scrape};
 
+/// What precedes each message of gRPC: a flag and a length.
+const MESSAGE_HEAD_BYTES: u64 = 5;
+
 impl Page {
     fn counter(&mut self, name: &'static str, help: &'static str, counter: &Counter) {
         self.number(name, Kind::Counter, help, to_f64(counter.get()));
@@ -296,15 +299,23 @@ fn mvcc(p: &mut Page, m: &Metrics, s: &Scrape) {
 }
 
 fn network(p: &mut Page, m: &Metrics, s: &Scrape) {
-    p.counter(
+    let messages = |pick: fn(&Method) -> &Counter| -> u64 {
+        m.grpc.all().iter().map(|method| pick(method).get()).sum()
+    };
+    let bare = |bytes: &Counter, messages: u64| {
+        to_f64(bytes.get().saturating_sub(messages * MESSAGE_HEAD_BYTES))
+    };
+    p.number(
         "etcd_network_client_grpc_received_bytes_total",
+        Kind::Counter,
         "Bytes of gRPC requests.",
-        &m.grpc_received_bytes,
+        bare(&m.traffic.received, messages(|method| &method.received)),
     );
-    p.counter(
+    p.number(
         "etcd_network_client_grpc_sent_bytes_total",
+        Kind::Counter,
         "Bytes of gRPC answers.",
-        &m.grpc_sent_bytes,
+        bare(&m.traffic.sent, messages(|method| &method.sent)),
     );
     p.family("etcd_network_known_peers", Kind::Gauge, "1 per member of the cluster.");
     let local = format!("{:x}", s.member_id);

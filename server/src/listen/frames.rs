@@ -1,7 +1,8 @@
-//! Ends HTTP/2 connections whose client pings too often.
+//! Looks at the frames of HTTP/2 connections: counts their data, and ends those whose client pings
+//! too often.
 //!
-//! The HTTP library answers pings by itself and does not tell, so this stream looks at the heads
-//! of the frames that pass through it: nine bytes each, payloads are skipped.
+//! The HTTP library answers pings by itself and tells nothing of sizes, so this stream looks at
+//! the heads of the frames that pass through it: nine bytes each, payloads are skipped.
 //!
 //! A ping counts as a strike when it follows another sooner than allowed; sending data or headers
 //! wipes the strikes out. One strike too many and the client gets GOAWAY with
@@ -9,6 +10,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -16,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::sniff::{PREFACE, Rewound};
+use crate::metrics::Counter;
 
 /// Strikes that are forgiven (grpc-go: 2).
 const STRIKES_MAX: u32 = 2;
@@ -35,6 +38,7 @@ struct Head {
     kind: u8,
     flags: u8,
     stream: u32,
+    length: usize,
 }
 
 /// Finds the heads of frames in a stream of bytes.
@@ -64,7 +68,7 @@ impl Walker {
                 let [a, b, c, kind, flags, stream @ ..] = self.head;
                 self.skip = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
                 let stream = u32::from_be_bytes(stream) & 0x7fff_ffff;
-                found(Head { kind, flags, stream });
+                found(Head { kind, flags, stream, length: self.skip });
             }
         }
     }
@@ -119,10 +123,20 @@ impl Strikes {
     }
 }
 
-/// An HTTP/2 connection whose pings are counted.
+/// Bytes of gRPC messages and their five-byte heads that passed.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    /// From clients.
+    pub received: Counter,
+    /// To clients.
+    pub sent: Counter,
+}
+
+/// An HTTP/2 connection whose frames are looked at.
 #[derive(Debug)]
 pub(super) struct Policed {
     stream: Rewound<TcpStream>,
+    traffic: Arc<Traffic>,
     inbound: Walker,
     outbound: Walker,
     /// None: any number of pings is fine.
@@ -131,17 +145,46 @@ pub(super) struct Policed {
 
 impl Policed {
     /// Allows one ping per `spacing`, if there is one.
-    pub(super) fn new(stream: Rewound<TcpStream>, spacing: Option<Duration>) -> Policed {
+    pub(super) fn new(
+        stream: Rewound<TcpStream>,
+        spacing: Option<Duration>,
+        traffic: Arc<Traffic>,
+    ) -> Policed {
         let strikes =
             spacing.map(|spacing| Strikes { spacing, last: None, count: 0, last_stream: 0 });
         let inbound = Walker { skip: PREFACE.len(), ..Walker::default() };
-        Policed { stream, inbound, outbound: Walker::default(), strikes }
+        Policed { stream, traffic, inbound, outbound: Walker::default(), strikes }
     }
 
     fn wrote(&mut self, bytes: &[u8]) {
-        if let Some(strikes) = &mut self.strikes {
-            self.outbound.walk(bytes, |head| strikes.sent(head));
+        let mut data = 0;
+        self.outbound.walk(bytes, |head| {
+            if head.kind == DATA {
+                data += head.length as u64;
+            }
+            if let Some(strikes) = &mut self.strikes {
+                strikes.sent(head);
+            }
+        });
+        if data > 0 {
+            self.traffic.sent.add(data);
         }
+    }
+
+    /// True when there was one ping too many.
+    fn read(&mut self, bytes: &[u8]) -> bool {
+        let (mut data, mut too_many, mut now) = (0, false, None);
+        self.inbound.walk(bytes, |head| match (head.kind, &mut self.strikes) {
+            (DATA, _) => data += head.length as u64,
+            (PING | HEADERS, Some(strikes)) => {
+                too_many |= strikes.received(head, *now.get_or_insert_with(Instant::now));
+            }
+            _ => {}
+        });
+        if data > 0 {
+            self.traffic.received.add(data);
+        }
+        too_many
     }
 }
 
@@ -154,18 +197,10 @@ impl AsyncRead for Policed {
         let this = self.get_mut();
         let before = buf.filled().len();
         std::task::ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
-        let Some(strikes) = &mut this.strikes else { return Poll::Ready(Ok(())) };
-        let mut too_many = false;
-        let mut now = None;
-        this.inbound.walk(&buf.filled()[before..], |head| {
-            if head.kind == PING || head.kind == HEADERS {
-                too_many |= strikes.received(head, *now.get_or_insert_with(Instant::now));
-            }
-        });
-        if !too_many {
+        if !this.read(&buf.filled()[before..]) {
             return Poll::Ready(Ok(()));
         }
-        if this.outbound.is_between_frames() {
+        if let (true, Some(strikes)) = (this.outbound.is_between_frames(), &this.strikes) {
             // A client that does not read cannot be told.
             this.stream.get_ref().try_write(&strikes.farewell()).ok();
         }
@@ -245,13 +280,13 @@ mod tests {
     fn two_quick_pings_are_forgiven_and_data_wipes_them_out() {
         let began = Instant::now();
         let at = |seconds| began + Duration::from_secs(seconds);
-        let ping = Head { kind: PING, flags: 0, stream: 0 };
+        let ping = Head { kind: PING, flags: 0, stream: 0, length: 8 };
         let mut strikes =
             Strikes { spacing: Duration::from_secs(5), last: None, count: 0, last_stream: 0 };
         for seconds in 0..3 {
             assert!(!strikes.received(ping, at(seconds)));
         }
-        strikes.sent(Head { kind: DATA, flags: 0, stream: 1 });
+        strikes.sent(Head { kind: DATA, flags: 0, stream: 1, length: 3 });
         for seconds in 3..6 {
             assert!(!strikes.received(ping, at(seconds)));
         }
