@@ -115,8 +115,10 @@ impl Deadlines {
     }
 
     /// Whole seconds a lease has left; `None` if it is unknown, expired, or nobody counts here.
+    ///
+    /// Of the present millisecond a part has passed: etcd tells 59 right after a grant of 60 s.
     pub fn remaining_s(&self, id: i64, now: Ms) -> Option<i64> {
-        let left = self.timers.get(&id)?.deadline?.checked_sub(now).filter(|&left| left > 0)?;
+        let left = self.timers.get(&id)?.deadline?.checked_sub(now)?.checked_sub(1)?;
         i64::try_from(left / 1000).ok()
     }
 
@@ -332,7 +334,7 @@ mod tests {
     #[test]
     fn a_new_leader_gives_every_lease_its_ttl_and_a_grace() {
         let mut d = leading(&[(1, 10, 0), (2, 10, 3)], 5000);
-        assert_eq!((d.remaining_s(1, 5000), d.remaining_s(2, 5000)), (Some(11), Some(4)));
+        assert_eq!((d.remaining_s(1, 5000), d.remaining_s(2, 5000)), (Some(10), Some(3)));
         assert_eq!(d.expired(8999, RETRY, 10), NONE);
         assert_eq!(d.expired(9000, RETRY, 10), [2]);
         assert_eq!(d.expired(16_000, RETRY, 10), [1, 2]);
@@ -352,8 +354,9 @@ mod tests {
     fn remaining_seconds_are_rounded_down() {
         let mut d = leading(&[], 0);
         d.granted(1, 60, 0);
-        assert_eq!(d.remaining_s(1, 0), Some(60));
-        assert_eq!(d.remaining_s(1, 1), Some(59));
+        assert_eq!(d.remaining_s(1, 0), Some(59));
+        assert_eq!(d.remaining_s(1, 999), Some(59));
+        assert_eq!(d.remaining_s(1, 1000), Some(58));
         assert_eq!(d.remaining_s(1, 59_999), Some(0));
         assert_eq!(d.remaining_s(1, 60_000), None);
         assert_eq!(d.remaining_s(2, 0), None);
