@@ -21,7 +21,7 @@ use super::header;
 use super::kv::mismatched;
 use super::node::{Applied, Node};
 use super::stream_end::LeaderLoss;
-use super::{Settings, serve};
+use super::{Settings, serve, transport};
 use crate::metrics::Metrics;
 
 /// TTL in the answer about a lease that is not there.
@@ -89,6 +89,7 @@ impl<N: Node> lease_server::Lease for Leases<N> {
             node: self.node.clone(),
             metrics: self.metrics.clone(),
             method: self.keep_alive,
+            message_bytes_max: self.settings.message_bytes_max(),
             requests: request.into_inner(),
             renewal: None,
             loss,
@@ -132,6 +133,7 @@ pub(super) struct KeepAlives<N> {
     node: Arc<N>,
     metrics: Arc<Metrics>,
     method: usize,
+    message_bytes_max: usize,
     requests: Streaming<LeaseKeepAliveRequest>,
     renewal: Option<Renewal>,
     loss: Option<LeaderLoss<N>>,
@@ -159,7 +161,10 @@ impl<N: Node> KeepAlives<N> {
             match Pin::new(&mut self.requests).poll_next(cx) {
                 Poll::Pending => break,
                 Poll::Ready(None) => return Poll::Ready(None),
-                Poll::Ready(Some(Err(status))) => return Poll::Ready(Some(Err(status))),
+                Poll::Ready(Some(Err(status))) => {
+                    let status = transport::not_received(status, self.message_bytes_max);
+                    return Poll::Ready(Some(Err(status)));
+                }
                 Poll::Ready(Some(Ok(request))) => {
                     self.metrics.grpc.all()[self.method].received.inc();
                     self.renewal = Some(Box::pin(renew(self.node.clone(), request.id)));

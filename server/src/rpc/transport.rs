@@ -23,6 +23,11 @@ pub(super) fn reword(status: &Status, message_bytes_max: usize) -> Option<Status
     }
 }
 
+/// The status that ends a stream whose next request could not be received.
+pub(super) fn not_received(status: Status, message_bytes_max: usize) -> Status {
+    reword(&status, message_bytes_max).unwrap_or(status)
+}
+
 fn too_large(found: &str, limit: usize) -> Status {
     Status::resource_exhausted(format!(
         "grpc: received message larger than max ({found} vs. {limit})"

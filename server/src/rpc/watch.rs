@@ -33,7 +33,7 @@ use super::errors::RpcError;
 use super::header;
 use super::node::Node;
 use super::stream_end::LeaderLoss;
-use super::{Settings, serve};
+use super::{Settings, serve, transport};
 use crate::metrics::Metrics;
 
 /// Requests taken from a stream before its answers get a turn.
@@ -129,7 +129,8 @@ impl<N: Node> WatchAnswers<N> {
                 Poll::Ready(None) => self.requests = None,
                 Poll::Ready(Some(request)) => {
                     self.metrics.grpc.all()[self.method].received.inc();
-                    self.take(request?)?;
+                    let bytes_max = self.settings.message_bytes_max();
+                    self.take(request.map_err(|it| transport::not_received(it, bytes_max))?)?;
                 }
             }
         }
