@@ -9,11 +9,14 @@ use apply::{Applied, Effect, Verdict};
 use mvcc::{Changes, EventKind, WatchHub};
 use prost::Message as _;
 use proto::raftpb;
-use raftnode::{ApplyOutcome, CommittedBatch, ConfChange, ConfVerdict, InstallSnapshot};
+use raftnode::{
+    ApplyOutcome, CommittedBatch, ConfChange, ConfVerdict, InstallSnapshot, Leadership,
+};
 use tokio::sync::mpsc;
 use wal::EntryKind;
 
 use crate::lease_keeper::Keeper;
+use crate::logging::RAFT;
 use crate::metrics::{Metrics, op_of_entry};
 use crate::proposer::Answer;
 use crate::replies::Replies;
@@ -140,14 +143,16 @@ impl Machine {
                     around.end.try_send(End::Removed).ok();
                 }
             }
-            Effect::AlarmRaised(alarm) => {
-                let kind = alarm.alarm;
-                tracing::warn!(alarm = kind, "raised-by" = alarm.member_id, "alarm raised");
-            }
-            Effect::AlarmCleared(alarm) => {
-                let kind = alarm.alarm;
-                tracing::info!(alarm = kind, "raised-by" = alarm.member_id, "alarm disarmed");
-            }
+            Effect::AlarmRaised(alarm) => tracing::warn!(
+                alarm = crate::facts::alarm_name(alarm.alarm),
+                from = format!("{:x}", alarm.member_id),
+                "alarm raised"
+            ),
+            Effect::AlarmCleared(alarm) => tracing::info!(
+                alarm = crate::facts::alarm_name(alarm.alarm),
+                from = format!("{:x}", alarm.member_id),
+                "alarm disarmed"
+            ),
             Effect::ProposeNoSpaceAlarm => around.board.no_space.notify_one(),
             Effect::CompactScheduled { revision } => self.follow_compaction(revision),
             Effect::ClusterVersionSet { version } => {
@@ -209,6 +214,42 @@ impl Machine {
             version: cluster.version.map(|v| v.to_string()),
         });
         self.around.board.snapshot_index.store(index, Ordering::Relaxed);
+    }
+}
+
+/// Logs what becomes of leadership, as operators know it.
+#[derive(Debug)]
+pub struct LeadershipLog {
+    member_id: u64,
+    leader: u64,
+}
+
+impl LeadershipLog {
+    /// Of this member; no leader is known yet.
+    pub fn new(member_id: u64) -> LeadershipLog {
+        LeadershipLog { member_id, leader: 0 }
+    }
+}
+
+impl raftnode::Observer for LeadershipLog {
+    fn leadership_changed(&mut self, now: Leadership) {
+        let (id, before, term) = (self.member_id, self.leader, now.term);
+        match (before, now.leader) {
+            (before, leader) if before == leader => {}
+            (0, leader) => tracing::info!(
+                target: RAFT,
+                "raft.node: {id:x} elected leader {leader:x} at term {term}"
+            ),
+            (before, 0) => tracing::info!(
+                target: RAFT,
+                "raft.node: {id:x} lost leader {before:x} at term {term}"
+            ),
+            (before, leader) => tracing::info!(
+                target: RAFT,
+                "raft.node: {id:x} changed leader from {before:x} to {leader:x} at term {term}"
+            ),
+        }
+        self.leader = now.leader;
     }
 }
 

@@ -186,12 +186,16 @@ impl node::Reads for Shared {
     async fn defragment(&self) -> Result<(), Status> {
         tracing::info!("starting defragment");
         let began = Instant::now();
-        self.metrics.defrag_inflight.add(1);
-        let backend = self.store.backend().clone();
-        let compacted = blocking(move || backend.compact()).await;
-        self.metrics.defrag_inflight.add(-1);
-        self.metrics.defrag_seconds.observe(began.elapsed());
-        if let Err(error) = compacted? {
+        let (backend, metrics) = (self.store.backend().clone(), self.metrics.clone());
+        // It goes on when nobody waits for it any more, and is counted all the same.
+        let compacted = blocking(move || {
+            metrics.defrag_inflight.add(1);
+            let compacted = backend.compact();
+            metrics.defrag_inflight.add(-1);
+            metrics.defrag_seconds.observe(began.elapsed());
+            compacted
+        });
+        if let Err(error) = compacted.await? {
             crate::fatal::die("failed to defragment", &error);
         }
         tracing::info!(took = crate::logging::go_duration(began.elapsed()), "finished defragment");

@@ -78,6 +78,28 @@ pub struct Limits {
     pub prefer_revokes: bool,
 }
 
+/// Counts a proposal while somebody waits for it; one that is given up has failed, too.
+struct Pending<'a> {
+    metrics: &'a Metrics,
+    answered: bool,
+}
+
+impl<'a> Pending<'a> {
+    fn new(metrics: &'a Metrics) -> Pending<'a> {
+        metrics.proposals_pending.add(1);
+        Pending { metrics, answered: false }
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        self.metrics.proposals_pending.add(-1);
+        if !self.answered {
+            self.metrics.proposals_failed.inc();
+        }
+    }
+}
+
 impl Proposer {
     /// A proposer of `member_id`.
     pub fn new(
@@ -130,12 +152,9 @@ impl Proposer {
         if entry.len() > self.request_bytes_max {
             return Err(ProposeError::TooLarge);
         }
-        self.metrics.proposals_pending.add(1);
+        let mut pending = Pending::new(&self.metrics);
         let answer = self.hand_over(id, entry).await;
-        self.metrics.proposals_pending.add(-1);
-        if answer.is_err() {
-            self.metrics.proposals_failed.inc();
-        }
+        pending.answered = answer.is_ok();
         answer
     }
 

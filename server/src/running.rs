@@ -26,7 +26,7 @@ use crate::listen::{
     self, Bound, Companion, Serve, Servers, SideServer, SocketOptions, bind_all, connection_limit,
 };
 use crate::logging::List;
-use crate::machine::{Machine, Surroundings};
+use crate::machine::{LeadershipLog, Machine, Surroundings};
 use crate::metrics::Metrics;
 use crate::proposer::{Answer, Limits, Proposer};
 use crate::replies::Replies;
@@ -248,7 +248,7 @@ impl Member {
                 disk: Box::new(wal),
                 machine: Box::new(machine),
                 transport: Box::new(NoTransport),
-                observer: Box::new(()),
+                observer: Box::new(LeadershipLog::new(member_id)),
             },
         )
         .map_err(|e| chain(&e))?;
