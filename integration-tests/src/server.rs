@@ -28,6 +28,7 @@ pub enum Kind {
 #[derive(Debug, Clone)]
 pub struct Builder {
     kind: Kind,
+    name: String,
     dir: PathBuf,
     data_dir: PathBuf,
     args: Vec<String>,
@@ -55,6 +56,7 @@ impl Server {
     pub fn builder(kind: Kind, dir: &Path) -> Builder {
         Builder {
             kind,
+            name: "default".to_owned(),
             dir: dir.to_path_buf(),
             data_dir: dir.join("data"),
             args: Vec::new(),
@@ -175,6 +177,12 @@ impl Builder {
         self
     }
 
+    /// Names the member, here and in the initial cluster.
+    pub fn name(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
+    }
+
     /// Puts the data elsewhere.
     pub fn data_dir(mut self, dir: &Path) -> Self {
         self.data_dir = dir.to_path_buf();
@@ -195,7 +203,8 @@ impl Builder {
             .arg(format!("--advertise-client-urls=http://127.0.0.1:{client}"))
             .arg(format!("--listen-peer-urls=http://127.0.0.1:{peer}"))
             .arg(format!("--initial-advertise-peer-urls=http://127.0.0.1:{peer}"))
-            .arg(format!("--initial-cluster=default=http://127.0.0.1:{peer}"))
+            .arg(format!("--name={}", self.name))
+            .arg(format!("--initial-cluster={}=http://127.0.0.1:{peer}", self.name))
             .args(&self.args)
             .envs(self.env.iter().map(|(k, v)| (k, v)));
         if self.kind == Kind::Reference {
