@@ -111,10 +111,11 @@ fn machine_options(config: &Config) -> apply::Options {
     }
 }
 
-fn wal_options(config: &Config, durable_index: u64) -> wal::Options {
+fn wal_options(config: &Config, (durable_index, durable_term): (u64, u64)) -> wal::Options {
     wal::Options {
         unsafe_no_fsync: config.unsafe_no_fsync,
         durable_index,
+        durable_term,
         ..wal::Options::default()
     }
 }
@@ -137,7 +138,7 @@ fn found(
         ));
     }
     let metadata = Metadata { node_id: identity.member.id, cluster_id: identity.cluster_id };
-    let wal = Wal::create(&dirs.wal, &metadata, &wal_options(config, 0))?;
+    let wal = Wal::create(&dirs.wal, &metadata, &wal_options(config, (0, 0)))?;
     tracing::info!(
         "local-member-id" = format!("{:x}", metadata.node_id),
         "cluster-id" = format!("{:x}", metadata.cluster_id),
@@ -180,7 +181,8 @@ fn restart(
             mark.0
         ));
     }
-    let (wal, recovered) = Wal::open(&dirs.wal, mark, &wal_options(config, applied))?;
+    let (wal, recovered) =
+        Wal::open(&dirs.wal, mark, &wal_options(config, (applied, machine.term())))?;
     if recovered.repaired.is_some() {
         tracing::info!(path = %dirs.wal.display(), "repaired WAL");
     }
@@ -194,9 +196,9 @@ fn restart(
         conf_state,
         founders: Vec::new(),
     };
-    let empty = recovered.entries.is_empty() && mark.0 == 0 && applied == 0;
-    if empty {
-        // The process ended between the head of the log and its first entries.
+    let unfounded = recovered.hard_state.is_empty() && mark.0 == 0 && applied == 0;
+    if unfounded {
+        // The process ended before the founding entries and their hard state were whole.
         let identity = Identity::from_flags(config)?;
         if (identity.member.id, identity.cluster_id) != (member_id, cluster_id) {
             return refuse(format!(

@@ -21,6 +21,7 @@ pub mod fatal;
 pub mod http;
 pub mod lease_keeper;
 pub mod listen;
+mod log_disk;
 pub mod logging;
 pub mod machine;
 pub mod member;

@@ -25,6 +25,7 @@ use crate::lease_keeper::Keeper;
 use crate::listen::{
     self, Bound, Companion, Serve, Servers, SideServer, SocketOptions, bind_all, connection_limit,
 };
+use crate::log_disk::FailStop;
 use crate::logging::List;
 use crate::machine::{LeadershipLog, Machine, Surroundings};
 use crate::metrics::Metrics;
@@ -245,7 +246,7 @@ impl Member {
             recovered,
             &boot,
             raftnode::Surroundings {
-                disk: Box::new(wal),
+                disk: Box::new(FailStop(wal)),
                 machine: Box::new(machine),
                 transport: Box::new(NoTransport),
                 observer: Box::new(LeadershipLog::new(member_id)),

@@ -109,7 +109,14 @@ fn expect_refusal(builder: Builder, dir: &Path, words: &[&str]) {
 fn a_flipped_bit_in_the_middle_is_refused_with_file_and_offset() {
     seed();
     let dir = tempfile::tempdir().expect("a folder");
-    let (builder, _) = killed_server(dir.path());
+    let server = Server::builder(target(), dir.path()).start();
+    let load = Load::start(&server.client_authority(), 0, 8, 64);
+    eventually("the load makes progress", Duration::from_secs(20), || {
+        (load.answered() >= 300).then_some(())
+    });
+    // An ordered stop: the backend then knows what was applied.
+    let (builder, _) = server.stop();
+    load.finish();
     let (path, mut bytes, end) = segment(dir.path());
     bytes[end / 2] ^= 0x10;
     std::fs::write(&path, &bytes).expect("write");
@@ -127,7 +134,14 @@ fn a_torn_record_that_was_promised_is_refused() {
         return skipped("C-01 stricter", "etcd 3.4 drops it silently");
     }
     let dir = tempfile::tempdir().expect("a folder");
-    let (builder, _) = killed_server(dir.path());
+    let server = Server::builder(target(), dir.path()).start();
+    let load = Load::start(&server.client_authority(), 0, 8, 64);
+    eventually("the load makes progress", Duration::from_secs(20), || {
+        (load.answered() >= 300).then_some(())
+    });
+    // An ordered stop: the backend then knows what was applied.
+    let (builder, _) = server.stop();
+    load.finish();
     let (path, mut bytes, end) = segment(dir.path());
     // Several records back, so that entries that were applied are missing.
     bytes.truncate(end - 600);
