@@ -121,8 +121,8 @@ proptest! {
             match step {
                 Step::Append { back, count } => {
                     let from = last.saturating_sub(back).max(first) + 1;
-                    let entries: Vec<Entry> = (from..from + count).map(|i| entry(i, term)).collect();
-                    log.append(&entries);
+                    let entries = (from..from + count).map(|i| entry(i, term));
+                    log.append(&entries.collect::<Vec<Entry>>());
                     model.retain(|index, _| *index < from);
                     model.extend((from..from + count).map(|i| (i, term)));
                 }
