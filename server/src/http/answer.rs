@@ -66,15 +66,15 @@ pub(super) fn method_not_allowed() -> Answer {
     answer
 }
 
-/// 400 of an HTTP/1.1 request that names no host; the connection ends.
-pub(super) fn missing_host() -> Response<Full<Bytes>> {
-    let mut answer =
-        text(StatusCode::BAD_REQUEST, "400 Bad Request: missing required Host header".to_owned());
+/// 400 before any handler, with this after the words; the connection ends.
+pub(super) fn bad_request(detail: &'static str) -> Response<Full<Bytes>> {
+    let mut answer = text(StatusCode::BAD_REQUEST, format!("400 Bad Request{detail}"));
     answer.headers.push((CONNECTION, HeaderValue::from_static("close")));
     let mut response: Response<Full<Bytes>> = answer.into();
-    response
-        .extensions_mut()
-        .insert(ReasonPhrase::from_static(b"Bad Request: missing required Host header"));
+    let reason = Bytes::from(format!("Bad Request{detail}"));
+    if let Ok(reason) = ReasonPhrase::try_from(reason) {
+        response.extensions_mut().insert(reason);
+    }
     response
 }
 

@@ -92,8 +92,12 @@ impl Router {
     /// Answers one request; its body is not read.
     pub async fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
         let inner = &*self.0;
-        if request.version() == Version::HTTP_11 && !request.headers().contains_key(HOST) {
-            return answer::missing_host();
+        match request.headers().get_all(HOST).iter().count() {
+            0 if request.version() == Version::HTTP_11 => {
+                return answer::bad_request(": missing required Host header");
+            }
+            0 | 1 => {}
+            _ => return answer::bad_request(""),
         }
         let mut cors = None;
         if inner.side == Side::Client {

@@ -228,12 +228,16 @@ async fn foreign_hosts_are_misdirected() {
 }
 
 #[tokio::test]
-async fn a_request_without_host_is_refused() {
+async fn a_request_names_exactly_one_host() {
     let router = Router::client(Arc::new(healthy()), Vec::new(), Vec::new());
     let bare = Request::builder().uri("/health").body(()).expect("a request");
     let (status, headers, body) = ask(&router, bare).await;
     assert_eq!((status, &headers["connection"]), (400, &HeaderValue::from_static("close")));
     assert_eq!(body, "400 Bad Request: missing required Host header");
+    let mut double = request("GET", "/health");
+    double.headers_mut().append("host", HeaderValue::from_static("b"));
+    let (status, _, body) = ask(&router, double).await;
+    assert_eq!((status, body.as_str()), (400, "400 Bad Request"));
 }
 
 #[tokio::test]
