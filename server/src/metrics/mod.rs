@@ -36,7 +36,7 @@ pub(crate) const OPS: [&str; 13] = [
     "Txn",
 ];
 
-/// Which kind of [`OPS`] the data of a log entry is, by its first field; a configuration change
+/// Which kind of `OPS` the data of a log entry is, by its first field; a configuration change
 /// is no request. Nothing is decoded.
 pub fn op_of_entry(data: &[u8], is_request: bool) -> Option<usize> {
     let named = |name: &str| OPS.iter().position(|op| *op == name);
@@ -85,7 +85,7 @@ pub(crate) const REQUEST_TYPES: [&str; 10] = [
     "Txn",
 ];
 
-/// A request whose duration is measured; the discriminants index [`REQUEST_TYPES`].
+/// A request whose duration is measured; the discriminants index `REQUEST_TYPES`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestType {
     /// Alarm.
