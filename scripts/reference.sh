@@ -22,8 +22,8 @@ if ! apt-get download -q etcd-server etcd-client; then
     $sudo apt-get update -q
     apt-get download -q etcd-server etcd-client
 fi
-for deb in ./*.deb; do dpkg -x "$deb" "$tmp/root"; done
-cp "$tmp/root/usr/bin/etcd" "$tmp/root/usr/bin/etcdctl" "$dir/"
+for deb in ./*.deb; do dpkg -x "$deb" "$tmp/unpacked"; done
+cp "$tmp/unpacked/usr/bin/etcd" "$tmp/unpacked/usr/bin/etcdctl" "$dir/"
 if ! "$dir/etcd" --version | grep -q '^etcd Version: 3\.4'; then
     echo "error: the distribution's etcd is not 3.4; put one into $dir" >&2
     exit 1
