@@ -11,8 +11,10 @@ export REFERENCE_ETCD_DIR ?= $(TARGET)/reference
 run: build
 	exec $(TARGET)/release/etcd
 
+# The examples draw the tests' dependencies in, and with them the same choice of features: without
+# them RocksDB would be compiled once more for the tests.
 build: packages
-	$(CARGO) build --locked --release --bins
+	$(CARGO) build --locked --release --workspace --bins --examples
 
 ## Everything that guards the project: style, lints, unit, integration and fault tests, docs.
 test: test-packages lint build

@@ -37,6 +37,7 @@ pub struct Backend {
 pub(crate) struct Inner {
     pub(crate) db: DB,
     pub(crate) running: Running,
+    number: u64,
     path: PathBuf,
     options: Options,
     write_options: WriteOptions,
@@ -84,12 +85,14 @@ impl Backend {
         match layout.current()? {
             Some(number) => {
                 let backend = Backend::open_folder(Arc::clone(&layout), number, options)?;
+                let staged = layout.staged()?.filter(|staged| *staged != number);
                 // Only now is it clear that nothing else is needed.
-                layout.remove_stale(Some(number))?;
+                layout.remove_stale(&[Some(number), staged].map(|n| n.unwrap_or(number)))?;
                 Ok(backend)
             }
             None => {
-                layout.remove_stale(None)?;
+                layout.remove_stale(&[])?;
+                layout.unstage()?;
                 let number = layout.next()?;
                 let backend = Backend::create_folder(Arc::clone(&layout), number, options)?;
                 layout.switch(number)?;
@@ -108,6 +111,22 @@ impl Backend {
         let options = &self.inner.options;
         let next = Backend::create_folder(Arc::clone(layout), number, options)?;
         Ok(NextBackend::new(next, self.clone(), number))
+    }
+
+    /// The database that was staged before the process ended and did not take over, if there is
+    /// one. [Install](NextBackend::install) it, or drop it, which removes it.
+    ///
+    /// # Errors
+    /// What failed on the disk.
+    pub fn staged(&self) -> Result<Option<NextBackend>, Error> {
+        let layout = &self.inner.layout;
+        let Some(number) = layout.staged()? else { return Ok(None) };
+        if number == self.inner.number || !layout.folder(number).is_dir() {
+            layout.unstage()?;
+            return Ok(None);
+        }
+        let staged = Backend::open_folder(Arc::clone(layout), number, &self.inner.options)?;
+        Ok(Some(NextBackend::new(staged, self.clone(), number)))
     }
 
     fn create_folder(layout: Arc<Layout>, number: u64, o: &Options) -> Result<Backend, Error> {
@@ -156,6 +175,7 @@ impl Backend {
             db,
             running: Running::default(),
             obsolete: RemoveOnDrop { path: path.clone(), condemned: AtomicBool::new(false) },
+            number,
             path,
             options: o.clone(),
             write_options,

@@ -4,8 +4,9 @@
 //! member/snap/db/
 //!   LOCK      held by the process that has the folder open
 //!   CURRENT   "000002\n"
+//!   STAGED    "000003\n", while a loaded sub-folder waits for its turn
 //!   000002/   RocksDB's folder
-//!   000003/   being loaded; unknown to CURRENT, so removed at the next open
+//!   000003/   loaded, or being loaded; named by neither file, it is removed at the next open
 //! ```
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
@@ -18,8 +19,11 @@ use crate::error::Error;
 /// Name of the file that names the sub-folder in use.
 const CURRENT: &str = "CURRENT";
 
-/// Name under which a new `CURRENT` is written before it takes its place.
-const CURRENT_TMP: &str = "CURRENT.tmp";
+/// Name of the file that names the loaded sub-folder which may take over.
+const STAGED: &str = "STAGED";
+
+/// Added to a file's name while it is written.
+const TMP: &str = ".tmp";
 
 /// Name of the lock file.
 const LOCK: &str = "LOCK";
@@ -62,7 +66,16 @@ impl Layout {
 
     /// The number in `CURRENT`, or `None` in a new folder.
     pub(crate) fn current(&self) -> Result<Option<u64>, Error> {
-        let path = self.dir.join(CURRENT);
+        self.read_name(CURRENT)
+    }
+
+    /// The number of the sub-folder that was loaded and did not take over yet.
+    pub(crate) fn staged(&self) -> Result<Option<u64>, Error> {
+        self.read_name(STAGED)
+    }
+
+    fn read_name(&self, file: &str) -> Result<Option<u64>, Error> {
+        let path = self.dir.join(file);
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -84,8 +97,23 @@ impl Layout {
 
     /// Makes `number` the sub-folder in use, durably: a crash leaves the old or the new name.
     pub(crate) fn switch(&self, number: u64) -> Result<(), Error> {
-        let tmp = self.dir.join(CURRENT_TMP);
-        let path = self.dir.join(CURRENT);
+        self.write_name(CURRENT, number)?;
+        self.unstage()
+    }
+
+    /// Notes durably that `number` is loaded, so that it outlives the process.
+    pub(crate) fn stage(&self, number: u64) -> Result<(), Error> {
+        self.write_name(STAGED, number)
+    }
+
+    /// Forgets what was staged.
+    pub(crate) fn unstage(&self) -> Result<(), Error> {
+        self.remove_file(STAGED)
+    }
+
+    fn write_name(&self, name: &str, number: u64) -> Result<(), Error> {
+        let tmp = self.dir.join(format!("{name}{TMP}"));
+        let path = self.dir.join(name);
         let mut file = OpenOptions::new()
             .write(true)
             .create(true)
@@ -100,25 +128,29 @@ impl Layout {
         sync_dir(&self.dir)
     }
 
-    /// Removes every numbered sub-folder but `keep`, and a half-written `CURRENT`.
-    pub(crate) fn remove_stale(&self, keep: Option<u64>) -> Result<(), Error> {
+    fn remove_file(&self, name: &str) -> Result<(), Error> {
+        let path = self.dir.join(name);
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(io_error("remove", &path, e)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes every numbered sub-folder but those of `keep`, and half-written files.
+    pub(crate) fn remove_stale(&self, keep: &[u64]) -> Result<(), Error> {
         for number in self.numbers()? {
-            if Some(number) != keep {
+            if !keep.contains(&number) {
                 let path = self.folder(number);
                 tracing::info!(path = %path.display(), "remove stale backend folder");
                 fs::remove_dir_all(&path).map_err(|e| io_error("remove", &path, e))?;
             }
         }
-        let tmp = self.dir.join(CURRENT_TMP);
-        match fs::remove_file(&tmp) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(io_error("remove", &tmp, e)),
-            _ => Ok(()),
-        }
+        [CURRENT, STAGED].iter().try_for_each(|name| self.remove_file(&format!("{name}{TMP}")))
     }
 
-    /// A number above those of all sub-folders there are.
+    /// A number above those of all sub-folders there are, and of a staged one that was removed.
     pub(crate) fn next(&self) -> Result<u64, Error> {
-        Ok(self.numbers()?.into_iter().max().unwrap_or(0) + 1)
+        Ok(self.numbers()?.into_iter().chain(self.staged()?).max().unwrap_or(0) + 1)
     }
 
     fn numbers(&self) -> Result<Vec<u64>, Error> {

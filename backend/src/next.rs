@@ -3,10 +3,11 @@
 use crate::db::Backend;
 use crate::error::Error;
 
-/// An empty database in a folder of its own, which `CURRENT` does not name yet.
+/// A database in a folder of its own, which `CURRENT` does not name yet.
 ///
-/// Load it through [`backend`](NextBackend::backend), then [`install`](NextBackend::install) it.
-/// Dropped before that, it removes its folder and the member keeps what it had.
+/// Load it through [`backend`](NextBackend::backend), then [`install`](NextBackend::install) it;
+/// in between it may be [staged](NextBackend::stage) so that a crash does not lose it.
+/// Dropped before its installation, it removes its folder and the member keeps what it had.
 #[must_use = "a dropped NextBackend removes what was loaded"]
 pub struct NextBackend {
     next: Backend,
@@ -23,6 +24,16 @@ impl NextBackend {
     /// Where to write the rows.
     pub fn backend(&self) -> &Backend {
         &self.next
+    }
+
+    /// Makes the loaded rows durable and notes the folder, so that they can be
+    /// [found again](Backend::staged) after a crash.
+    ///
+    /// # Errors
+    /// What failed on the disk.
+    pub fn stage(&self) -> Result<(), Error> {
+        self.next.flush()?;
+        self.next.inner.layout.stage(self.number)
     }
 
     /// Makes the loaded rows durable and the folder the one in use. The former folder disappears

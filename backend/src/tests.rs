@@ -326,6 +326,40 @@ fn an_abandoned_database_leaves_nothing() {
 }
 
 #[test]
+fn a_staged_database_survives_a_crash_and_no_other_does() {
+    let dir = dir();
+    let backend = open(dir.path());
+    put(&backend, Bucket::Key, "a", "1");
+    backend.flush().expect("flush");
+    let next = backend.create_next().expect("create");
+    put(next.backend(), Bucket::Key, "a", "2");
+    next.stage().expect("stage");
+    // As a crash leaves it: neither folder is removed, neither handle closed in order.
+    let staged_path = next.backend().path().to_owned();
+    let copy = tempfile::tempdir().expect("folder");
+    let copied = std::process::Command::new("cp")
+        .args(["-r".as_ref(), dir.path().join(".").as_os_str(), copy.path().as_os_str()])
+        .status()
+        .expect("cp");
+    assert!(copied.success());
+    drop(next);
+    assert!(!staged_path.exists());
+    drop(backend);
+    let backend = open(dir.path());
+    assert!(backend.staged().expect("look").is_none());
+    // A number once staged is not used again while the file names it.
+    let backend = open(copy.path());
+    assert_eq!(get(&backend, Bucket::Key, "a").as_deref(), Some("1"));
+    let staged = backend.staged().expect("look").expect("it was staged");
+    assert_eq!(get(staged.backend(), Bucket::Key, "a").as_deref(), Some("2"));
+    let installed = staged.install().expect("install");
+    drop((backend, installed));
+    let backend = open(copy.path());
+    assert_eq!(get(&backend, Bucket::Key, "a").as_deref(), Some("2"));
+    assert!(backend.staged().expect("look").is_none());
+}
+
+#[test]
 fn sizes_grow_with_rows_and_shrink_when_deleted_ones_are_compacted() {
     let dir = dir();
     let backend = open(dir.path());
