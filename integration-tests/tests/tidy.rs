@@ -16,6 +16,7 @@ const GRAPH: &[(&str, &[&str])] = &[
     ("proto", &[]),
     ("base", &["proto"]),
     ("wal", &["base", "proto"]),
+    ("snapshot", &["base", "proto"]),
     ("backend", &["base"]),
     ("mvcc", &["backend", "base", "proto"]),
     ("raftnode", &["base", "proto", "wal"]),
