@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::gather::{Drain, Gathered};
 use super::sniff::{PREFACE, Rewound};
 use crate::metrics::Counter;
 
@@ -135,7 +136,7 @@ pub struct Traffic {
 /// An HTTP/2 connection whose frames are looked at.
 #[derive(Debug)]
 pub(super) struct Policed {
-    stream: Rewound<TcpStream>,
+    stream: Gathered<Rewound<TcpStream>>,
     traffic: Arc<Traffic>,
     inbound: Walker,
     outbound: Walker,
@@ -153,7 +154,13 @@ impl Policed {
         let strikes =
             spacing.map(|spacing| Strikes { spacing, last: None, count: 0, last_stream: 0 });
         let inbound = Walker { skip: PREFACE.len(), ..Walker::default() };
+        let stream = Gathered::new(stream);
         Policed { stream, traffic, inbound, outbound: Walker::default(), strikes }
+    }
+
+    /// What writes out what was gathered.
+    pub(super) fn drain(&self) -> Drain<Rewound<TcpStream>> {
+        self.stream.drain()
     }
 
     fn wrote(&mut self, bytes: &[u8]) {
@@ -202,7 +209,7 @@ impl AsyncRead for Policed {
         }
         if let (true, Some(strikes)) = (this.outbound.is_between_frames(), &this.strikes) {
             // A client that does not read cannot be told.
-            this.stream.get_ref().try_write(&strikes.farewell()).ok();
+            this.stream.write_last(cx, &strikes.farewell());
         }
         Poll::Ready(Err(io::Error::other("client pings too often")))
     }
@@ -218,26 +225,6 @@ impl AsyncWrite for Policed {
         let written = std::task::ready!(Pin::new(&mut this.stream).poll_write(cx, buf))?;
         this.wrote(&buf[..written]);
         Poll::Ready(Ok(written))
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = std::task::ready!(Pin::new(&mut this.stream).poll_write_vectored(cx, bufs))?;
-        let mut left = written;
-        for buf in bufs {
-            let step = left.min(buf.len());
-            this.wrote(&buf[..step]);
-            left -= step;
-        }
-        Poll::Ready(Ok(written))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

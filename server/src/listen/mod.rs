@@ -9,6 +9,7 @@
 
 mod bind;
 mod frames;
+mod gather;
 mod shard;
 mod sniff;
 

@@ -1,7 +1,7 @@
 //! The `rpc` threads: each owns a single-threaded runtime and the connections given to it.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::TcpStream;
 use std::pin::pin;
@@ -173,7 +173,8 @@ impl<G: GrpcService> ShardServer<G> {
     }
 }
 
-type Fault = Box<dyn std::error::Error + Send + Sync>;
+/// Why a connection ended.
+pub(super) type Fault = Box<dyn std::error::Error + Send + Sync>;
 
 async fn one<G: GrpcService>(
     stream: TcpStream,
@@ -223,13 +224,14 @@ async fn serve_grpc<G: GrpcService>(
         builder.keep_alive_interval(interval).keep_alive_timeout(timeout);
     }
     let stream = Policed::new(stream, settings.ping_spacing, settings.traffic);
+    let drain = stream.drain();
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), grpc));
     tokio::select! {
-        ended = connection.as_mut() => return Ok(ended?),
+        ended = poll_fn(|cx| drain.poll_after(connection.as_mut(), cx)) => return ended,
         _ = stop.wait_for(Option::is_some) => {}
     }
     connection.as_mut().graceful_shutdown();
-    Ok(connection.await?)
+    poll_fn(|cx| drain.poll_after(connection.as_mut(), cx)).await
 }
 
 /// Serves HTTP/1 until the peer or a stop ends it.

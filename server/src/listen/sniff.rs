@@ -90,13 +90,6 @@ pub(crate) struct Rewound<S> {
     stream: S,
 }
 
-impl<S> Rewound<S> {
-    /// The stream below.
-    pub(super) fn get_ref(&self) -> &S {
-        &self.stream
-    }
-}
-
 impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
