@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!  Server::builder(Kind::Ours | Kind::Reference) ──▶ child process ──▶ .kill() .pause() .stop()
+//!  Cluster::start(kind, size)                    ──▶ servers that know each other
 //!  Tool::{Ours, Reference}.run(&server, args)    ──▶ Output { code, stdout, stderr }
 //!  Load::start(writers) ──▶ Outcomes             what clients were promised
 //!  observe(server) ──▶ Observed.check(&outcomes) what the server says has happened
@@ -14,6 +15,7 @@
 //! kept in its folder and printed when the test that owns it panics.
 #![forbid(unsafe_code)]
 
+mod cluster;
 mod disk;
 mod history;
 mod load;
@@ -22,6 +24,7 @@ mod seed;
 mod server;
 mod tool;
 
+pub use cluster::Cluster;
 pub use disk::{LoopDisk, Tmpfs};
 pub use history::{Event, Observed, hash_kv, observe, put};
 pub use load::{Change, Load, Outcomes};

@@ -34,6 +34,7 @@ pub struct Builder {
     args: Vec<String>,
     env: Vec<(String, String)>,
     ports: Option<(u16, u16)>,
+    initial_cluster: Option<String>,
 }
 
 /// A running server; killed when dropped.
@@ -62,6 +63,7 @@ impl Server {
             args: Vec::new(),
             env: Vec::new(),
             ports: None,
+            initial_cluster: None,
         }
     }
 
@@ -73,6 +75,23 @@ impl Server {
     /// URL of the client listener.
     pub fn client_url(&self) -> String {
         format!("http://{}", self.client_authority())
+    }
+
+    /// Its member name.
+    pub fn name(&self) -> &str {
+        &self.builder.name
+    }
+
+    /// Waits until it answers health requests with `true`.
+    pub fn await_health(&mut self) {
+        eventually("the server is healthy", START_DEADLINE, || {
+            if let Some(status) = self.ended() {
+                let signal = status.signal();
+                panic!("the server ended early: {status}, signal {signal:?}\n{}", self.log());
+            }
+            let (status, body) = self.http_get("/health")?;
+            (status == 200 && body.contains("true")).then_some(())
+        });
     }
 
     /// Process id.
@@ -183,15 +202,33 @@ impl Builder {
         self
     }
 
+    /// `name=url` of the peer listener, as `--initial-cluster` has it.
+    pub fn peer(&mut self) -> String {
+        let (_, peer) = self.ports();
+        format!("{}=http://127.0.0.1:{peer}", self.name)
+    }
+
+    /// The members of its cluster, itself among them; without this it is alone.
+    pub fn initial_cluster(mut self, members: &str) -> Self {
+        self.initial_cluster = Some(members.to_owned());
+        self
+    }
+
     /// Puts the data elsewhere.
     pub fn data_dir(mut self, dir: &Path) -> Self {
         self.data_dir = dir.to_path_buf();
         self
     }
 
+    /// Client and peer port, chosen now and kept for later starts.
+    fn ports(&mut self) -> (u16, u16) {
+        *self.ports.get_or_insert_with(|| (free_port(), free_port()))
+    }
+
     /// The command line, ports chosen (and kept for later starts).
     pub fn command(&mut self) -> Command {
-        let (client, peer) = *self.ports.get_or_insert_with(|| (free_port(), free_port()));
+        let (client, peer) = self.ports();
+        let initial_cluster = self.initial_cluster.clone().unwrap_or_else(|| self.peer());
         let binary = match self.kind {
             Kind::Ours => our_binary("etcd"),
             Kind::Reference => reference_binary("etcd"),
@@ -204,7 +241,7 @@ impl Builder {
             .arg(format!("--listen-peer-urls=http://127.0.0.1:{peer}"))
             .arg(format!("--initial-advertise-peer-urls=http://127.0.0.1:{peer}"))
             .arg(format!("--name={}", self.name))
-            .arg(format!("--initial-cluster={}=http://127.0.0.1:{peer}", self.name))
+            .arg(format!("--initial-cluster={initial_cluster}"))
             .args(&self.args)
             .envs(self.env.iter().map(|(k, v)| (k, v)));
         if self.kind == Kind::Reference {
@@ -232,14 +269,7 @@ impl Builder {
     /// Starts the process and waits until it is healthy.
     pub fn start(self) -> Server {
         let mut server = self.spawn();
-        eventually("the server is healthy", START_DEADLINE, || {
-            if let Some(status) = server.ended() {
-                let signal = status.signal();
-                panic!("the server ended early: {status}, signal {signal:?}\n{}", server.log());
-            }
-            let (status, body) = server.http_get("/health")?;
-            (status == 200 && body.contains("true")).then_some(())
-        });
+        server.await_health();
         server
     }
 }

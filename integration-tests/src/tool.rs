@@ -38,9 +38,19 @@ impl Tool {
 
     /// The command with the server's endpoint set, for tests that talk to it while it runs.
     pub fn command(self, server: &Server) -> Command {
+        self.command_at(&server.client_authority())
+    }
+
+    /// The command with these endpoints set, parted by commas.
+    pub fn command_at(self, endpoints: &str) -> Command {
         let mut command = Command::new(self.path());
-        command.env("ETCDCTL_API", "3").env("ETCDCTL_ENDPOINTS", server.client_authority());
+        command.env("ETCDCTL_API", "3").env("ETCDCTL_ENDPOINTS", endpoints);
         command
+    }
+
+    /// Runs to the end with these endpoints, parted by commas.
+    pub fn run_at<S: AsRef<OsStr>>(self, endpoints: &str, args: &[S]) -> Output {
+        finish(self.command_at(endpoints).args(args), b"")
     }
 
     /// Runs to the end without input.
@@ -55,22 +65,7 @@ impl Tool {
         args: &[S],
         input: &[u8],
     ) -> Output {
-        let mut child = self
-            .command(server)
-            .args(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("start etcdctl");
-        // A tool that does not read its input closes the pipe: not an error of the test.
-        drop(child.stdin.take().expect("piped").write_all(input));
-        let output = child.wait_with_output().expect("wait for etcdctl");
-        Output {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        finish(self.command(server).args(args), input)
     }
 
     /// Runs and demands success, giving standard output.
@@ -78,5 +73,23 @@ impl Tool {
         let output = self.run(server, args);
         assert_eq!(output.code, 0, "{self:?} etcdctl {args:?}: {}", output.stderr);
         output.stdout
+    }
+}
+
+/// Runs `command` to its end.
+fn finish(command: &mut Command, input: &[u8]) -> Output {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("start etcdctl");
+    // A tool that does not read its input closes the pipe: not an error of the test.
+    drop(child.stdin.take().expect("piped").write_all(input));
+    let output = child.wait_with_output().expect("wait for etcdctl");
+    Output {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
 }

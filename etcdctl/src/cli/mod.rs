@@ -12,4 +12,4 @@ pub(crate) use help::{help, options, usage};
 pub(crate) use parse::{BadFlag, Parsed, parse, parse_with};
 pub(crate) use spec::{Command, Flag};
 pub(crate) use tree::{GLOBAL_FLAGS, ROOT};
-pub(crate) use values::{Value, go_int, read};
+pub(crate) use values::{Value, go_int, go_uint, read};

@@ -9,6 +9,7 @@ mod get;
 mod key_range;
 mod lease;
 mod member;
+mod move_leader;
 mod put;
 mod shell_words;
 mod txn;
@@ -69,7 +70,12 @@ async fn dispatch(found: &Found, parsed: Parsed) -> Result<(), Failure> {
         "lease list" => lease::list(parsed).await,
         "lease revoke" => lease::revoke(parsed).await,
         "lease timetolive" => lease::time_to_live(parsed).await,
+        "member add" => member::add(parsed).await,
         "member list" => member::list(parsed).await,
+        "member promote" => member::promote(parsed).await,
+        "member remove" => member::remove(parsed).await,
+        "member update" => member::update(parsed).await,
+        "move-leader" => move_leader::run(parsed).await,
         "options" => output::write(cli::options().as_bytes()),
         "put" => put::run(parsed).await,
         "txn" => txn::run(parsed).await,

@@ -6,8 +6,8 @@ use proto::mvccpb;
 
 use super::reply::{EndpointHashKv, EndpointHealth, EndpointStatus, Reply, WatchReply, alarm_name};
 
-/// Renders `reply`.
-pub(super) fn render(reply: &Reply<'_>, hex: bool) -> Vec<u8> {
+/// Renders `reply`, or `None` for what never had this form.
+pub(super) fn render(reply: &Reply<'_>, hex: bool) -> Option<Vec<u8>> {
     let mut out = Fields { out: String::new(), hex };
     match reply {
         Reply::Put(response) => out.put(response),
@@ -34,12 +34,15 @@ pub(super) fn render(reply: &Reply<'_>, hex: bool) -> Vec<u8> {
             out.field("TTL", r.ttl);
         }
         Reply::Members(response) => out.members(response),
+        Reply::MemberAdd { .. } | Reply::MemberChanged { .. } | Reply::MoveLeader { .. } => {
+            return None;
+        }
         Reply::Alarms(response) => out.alarms(response),
         Reply::Health(rows) => rows.iter().for_each(|row| out.health(row)),
         Reply::Status(rows) => rows.iter().for_each(|row| out.status(row)),
         Reply::HashKv(rows) => rows.iter().for_each(|row| out.hash_kv(row)),
     }
-    out.out.into_bytes()
+    Some(out.out.into_bytes())
 }
 
 struct Fields {

@@ -27,6 +27,10 @@ pub(super) fn render(reply: &Reply<'_>, hex: bool) -> Vec<u8> {
         Reply::Leases(response) => leases(out, response),
         Reply::KeepAlive(response) => keep_alive(out, response),
         Reply::Members(response) => members(out, response, hex),
+        Reply::MemberAdd { response, .. } => member_add(out, response, hex),
+        Reply::MemberChanged { response, .. } => members(out, response, hex),
+        // The answer is empty: it has no header.
+        Reply::MoveLeader { .. } => Object::begin(out).end(),
         Reply::Alarms(response) => alarms(out, response),
         Reply::Health(rows) => list(out, rows, health),
         Reply::Status(rows) => list(out, rows, status),
@@ -223,7 +227,23 @@ fn id(object: &mut Object<'_>, name: &str, id: u64, hex: bool) {
 
 fn members(out: &mut String, response: &pb::MemberListResponse, hex: bool) {
     let mut object = Object::begin(out);
-    if let Some(header) = &response.header {
+    header_with_ids(&mut object, response.header.as_ref(), hex);
+    member_array(&mut object, &response.members, hex);
+    object.end();
+}
+
+fn member_add(out: &mut String, response: &pb::MemberAddResponse, hex: bool) {
+    let mut object = Object::begin(out);
+    header_with_ids(&mut object, response.header.as_ref(), hex);
+    if let Some(added) = &response.member {
+        member(object.key("member"), added, hex);
+    }
+    member_array(&mut object, &response.members, hex);
+    object.end();
+}
+
+fn header_with_ids(object: &mut Object<'_>, header: Option<&pb::ResponseHeader>, hex: bool) {
+    if let Some(header) = header {
         let mut inner = Object::begin(object.key("header"));
         id(&mut inner, "cluster_id", header.cluster_id, hex);
         id(&mut inner, "member_id", header.member_id, hex);
@@ -231,10 +251,12 @@ fn members(out: &mut String, response: &pb::MemberListResponse, hex: bool) {
         inner.uint("raft_term", header.raft_term);
         inner.end();
     }
-    if hex || !response.members.is_empty() {
-        push_array(object.key("members"), &response.members, |out, m| member(out, m, hex));
+}
+
+fn member_array(object: &mut Object<'_>, members: &[pb::Member], hex: bool) {
+    if hex || !members.is_empty() {
+        push_array(object.key("members"), members, |out, m| member(out, m, hex));
     }
-    object.end();
 }
 
 fn member(out: &mut String, member: &pb::Member, hex: bool) {

@@ -18,7 +18,7 @@ mod tests;
 
 pub(crate) use json_text::{Object, push_log_string};
 pub(crate) use reply::{
-    EndpointHashKv, EndpointHealth, EndpointStatus, Reply, WatchReply, alarm_name,
+    EndpointHashKv, EndpointHealth, EndpointStatus, MemberChange, Reply, WatchReply, alarm_name,
 };
 pub(crate) use simple::health_line;
 
@@ -82,7 +82,7 @@ pub(crate) struct Unsupported {
 pub(crate) fn render(style: Style, reply: &Reply<'_>) -> Result<Vec<u8>, Unsupported> {
     let printed = match style.format {
         Format::Simple => Some(simple::render(reply, style.hex)),
-        Format::Fields => Some(fields::render(reply, style.hex)),
+        Format::Fields => fields::render(reply, style.hex),
         Format::Json => Some(json::render(reply, style.hex)),
         Format::Protobuf => return protobuf::render(reply),
         Format::Table => table::render(reply),

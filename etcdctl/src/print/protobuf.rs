@@ -22,6 +22,10 @@ pub(super) fn render(reply: &Reply<'_>) -> Result<Vec<u8>, Unsupported> {
         Reply::Leases(response) => header(&response.header),
         Reply::KeepAlive(response) => header(&response.header),
         Reply::Members(response) => response.encode_to_vec(),
+        Reply::MemberAdd { response, .. } => response.encode_to_vec(),
+        // The answers of the three commands have the fields of a member list.
+        Reply::MemberChanged { response, .. } => response.encode_to_vec(),
+        Reply::MoveLeader { response, .. } => response.encode_to_vec(),
         Reply::Alarms(response) => response.encode_to_vec(),
         Reply::Revoke { .. } => {
             let text = "marshal unsupported for type *clientv3.LeaseRevokeResponse ()";

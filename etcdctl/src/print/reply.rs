@@ -27,6 +27,12 @@ pub(crate) enum Reply<'a> {
     KeepAlive(&'a pb::LeaseKeepAliveResponse),
     /// `member list`.
     Members(&'a pb::MemberListResponse),
+    /// `member add`; the response knows neither the name nor the order of `peer_urls`.
+    MemberAdd { name: &'a str, peer_urls: &'a str, response: &'a pb::MemberAddResponse },
+    /// `member promote`, `remove` and `update`: what happened to member `id`, and who is left.
+    MemberChanged { change: MemberChange, id: u64, response: &'a pb::MemberListResponse },
+    /// `move-leader`: from whom to whom.
+    MoveLeader { leader: u64, target: u64, response: &'a pb::MoveLeaderResponse },
     /// `alarm list` and `alarm disarm`.
     Alarms(&'a pb::AlarmResponse),
     /// `endpoint health`.
@@ -35,6 +41,17 @@ pub(crate) enum Reply<'a> {
     Status(&'a [EndpointStatus]),
     /// `endpoint hashkv`.
     HashKv(&'a [EndpointHashKv]),
+}
+
+/// What happened to a member.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum MemberChange {
+    /// A learner became a voter.
+    Promoted,
+    /// It is no member any more.
+    Removed,
+    /// It has other peer URLs.
+    Updated,
 }
 
 /// A watch response as a user sees it: progress, events or the end of the watch.

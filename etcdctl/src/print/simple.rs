@@ -1,10 +1,12 @@
 //! The default format: plain lines, keys and values as raw bytes.
 
+use base::text::quote;
 use proto::etcdserverpb as pb;
 use proto::mvccpb;
 
 use super::reply::{
-    self, EndpointHashKv, EndpointHealth, EndpointStatus, Reply, WatchReply, alarm_name,
+    self, EndpointHashKv, EndpointHealth, EndpointStatus, MemberChange, Reply, WatchReply,
+    alarm_name,
 };
 
 /// Renders `reply`.
@@ -24,6 +26,22 @@ pub(super) fn render(reply: &Reply<'_>, hex: bool) -> Vec<u8> {
             out.line(&format!("lease {:016x} keepalived with TTL({})", r.id, r.ttl));
         }
         Reply::Members(r) => out.rows(r.members.iter().map(reply::member_cells)),
+        Reply::MemberAdd { name, peer_urls, response } => {
+            out.member_add(name, peer_urls, response);
+        }
+        Reply::MemberChanged { change, id, response } => {
+            let cluster = cluster_of(response.header.as_ref());
+            out.line(&match change {
+                MemberChange::Promoted => format!("Member {id:16x} promoted in cluster {cluster}"),
+                MemberChange::Removed => {
+                    format!("Member {id:16x} removed from cluster {cluster}")
+                }
+                MemberChange::Updated => format!("Member {id:16x} updated in cluster {cluster}"),
+            });
+        }
+        Reply::MoveLeader { leader, target, .. } => {
+            out.line(&format!("Leadership transferred from {leader:x} to {target:x}"));
+        }
         Reply::Alarms(response) => out.alarms(response),
         Reply::Health(rows) => out.health(rows),
         Reply::Status(rows) => {
@@ -44,6 +62,11 @@ pub(crate) fn health_line(row: &EndpointHealth) -> String {
     } else {
         format!("{endpoint} is unhealthy: failed to commit proposal: {error}")
     }
+}
+
+/// The cluster's id as the lines on members have it: in 16 columns.
+fn cluster_of(header: Option<&pb::ResponseHeader>) -> String {
+    format!("{:16x}", header.map_or(0, |header| header.cluster_id))
 }
 
 struct Lines {
@@ -155,6 +178,29 @@ impl Lines {
         self.line(&format!("found {} leases", response.leases.len()));
         for lease in &response.leases {
             self.line(&format!("{:016x}", lease.id));
+        }
+    }
+
+    /// What happened, and the variables the new member wants to be started with.
+    fn member_add(&mut self, name: &str, peer_urls: &str, response: &pb::MemberAddResponse) {
+        let added = response.member.clone().unwrap_or_default();
+        let role = if added.is_learner { "as learner " } else { "" };
+        let cluster = cluster_of(response.header.as_ref());
+        self.line(&format!("Member {:16x} added {role}to cluster {cluster}", added.id));
+        let mut peers = Vec::new();
+        for member in &response.members {
+            // The new one has no name in the cluster before it has started.
+            let name = if member.id == added.id { name } else { &member.name };
+            peers.extend(member.peer_ur_ls.iter().map(|url| format!("{name}={url}")));
+        }
+        self.line("");
+        for (variable, value) in [
+            ("ETCD_NAME", name),
+            ("ETCD_INITIAL_CLUSTER", &peers.join(",")),
+            ("ETCD_INITIAL_ADVERTISE_PEER_URLS", peer_urls),
+            ("ETCD_INITIAL_CLUSTER_STATE", "existing"),
+        ] {
+            self.line(&format!("{variable}={}", quote(value.as_bytes())));
         }
     }
 

@@ -52,6 +52,9 @@ pub(super) fn render(reply: &Reply<'_>) -> Option<Vec<u8>> {
         | Reply::TimeToLive { .. }
         | Reply::Leases(_)
         | Reply::KeepAlive(_)
+        | Reply::MemberAdd { .. }
+        | Reply::MemberChanged { .. }
+        | Reply::MoveLeader { .. }
         | Reply::Alarms(_) => return None,
     };
     Some(text.into_bytes())

@@ -387,6 +387,87 @@ fn members_print_as_rows_and_as_a_table() {
 }
 
 #[test]
+fn member_add_prints_what_the_new_member_wants_to_be_started_with() {
+    let learner = members().members[0].clone();
+    let mut response = pb::MemberAddResponse {
+        header: header(0),
+        member: Some(learner),
+        members: members().members,
+    };
+    fn reply(response: &pb::MemberAddResponse) -> Reply<'_> {
+        let peer_urls = "http://127.0.0.1:30390";
+        Reply::MemberAdd { name: "lrn", peer_urls, response }
+    }
+    let block = "\nETCD_NAME=\"lrn\"\n\
+                 ETCD_INITIAL_CLUSTER=\"lrn=http://127.0.0.1:30390,n1=http://127.0.0.1:30380\"\n\
+                 ETCD_INITIAL_ADVERTISE_PEER_URLS=\"http://127.0.0.1:30390\"\n\
+                 ETCD_INITIAL_CLUSTER_STATE=\"existing\"\n";
+    let line = "Member 703abbd0d7247fc8 added as learner to cluster 6429b69638d7eb72\n";
+    check(Format::Simple, &reply(&response), &format!("{line}{block}"));
+    let member = "{\"ID\":8086982586534232008,\"peerURLs\":[\"http://127.0.0.1:30390\"],\
+                  \"isLearner\":true}";
+    let started = format!(
+        "{{\"ID\":{MEMBER},\"name\":\"n1\",\"peerURLs\":[\"http://127.0.0.1:30380\"],\
+         \"clientURLs\":[\"http://127.0.0.1:30379\"]}}"
+    );
+    let json = format!(
+        "{{\"header\":{},\"member\":{member},\"members\":[{member},{started}]}}\n",
+        json_header(0)
+    );
+    check(Format::Json, &reply(&response), &json);
+    let hex = json
+        .replace(&CLUSTER.to_string(), "\"6429b69638d7eb72\"")
+        .replace(&MEMBER.to_string(), "\"b8fde7f3b5a5059e\"")
+        .replace("8086982586534232008", "\"703abbd0d7247fc8\"");
+    check_hex(Format::Json, &reply(&response), &hex);
+    check_refused(Format::Fields, &reply(&response), "fields not supported as output format");
+    check_refused(Format::Table, &reply(&response), "table not supported as output format");
+
+    // A voter with a short id, in a cluster with one: ids stand in 16 columns.
+    response.header = header(0).map(|h| pb::ResponseHeader { cluster_id: 0xa4e, ..h });
+    response.members[0] =
+        pb::Member { id: 0xc46f, is_learner: false, ..members().members[0].clone() };
+    response.member = Some(response.members[0].clone());
+    let line = "Member             c46f added to cluster              a4e\n";
+    check(Format::Simple, &reply(&response), &format!("{line}{block}"));
+}
+
+#[test]
+fn other_changes_of_members_print_a_line_or_who_is_left() {
+    let response = members();
+    for (change, words) in [
+        (MemberChange::Promoted, "promoted in"),
+        (MemberChange::Removed, "removed from"),
+        (MemberChange::Updated, "updated in"),
+    ] {
+        let reply = Reply::MemberChanged { change, id: 0xc46f, response: &response };
+        let line = format!("Member             c46f {words} cluster 6429b69638d7eb72\n");
+        check(Format::Simple, &reply, &line);
+        let list = render(Style { format: Format::Json, hex: true }, &Reply::Members(&response));
+        let list = String::from_utf8(list.expect("JSON")).expect("text");
+        check_hex(Format::Json, &reply, &list);
+        check_refused(Format::Fields, &reply, "fields not supported as output format");
+        check_refused(Format::Table, &reply, "table not supported as output format");
+    }
+    let none = pb::MemberListResponse { header: header(0), members: vec![] };
+    let reply = Reply::MemberChanged { change: MemberChange::Removed, id: 1, response: &none };
+    check(Format::Json, &reply, &format!("{{\"header\":{}}}\n", json_header(0)));
+}
+
+#[test]
+fn move_leader_prints_ids_without_padding() {
+    let response = pb::MoveLeaderResponse::default();
+    let (leader, target) = (0x377b_44e0_8469_f1db, 0x07a7_84d5_b90b_77f7);
+    let reply = Reply::MoveLeader { leader, target, response: &response };
+    let line = "Leadership transferred from 377b44e08469f1db to 7a784d5b90b77f7\n";
+    check(Format::Simple, &reply, line);
+    check(Format::Json, &reply, "{}\n");
+    check(Format::Protobuf, &reply, "");
+    check_refused(Format::Fields, &reply, "fields not supported as output format");
+    check_refused(Format::Table, &reply, "table not supported as output format");
+}
+
+#[test]
 fn alarms_print_one_per_line() {
     let response = pb::AlarmResponse {
         header: header(40),
