@@ -10,6 +10,8 @@ use crate::walk::{PageSet, Walk};
 
 /// Problems of which the text is kept; the rest is counted.
 const LINES_MAX: usize = 1000;
+/// Bytes of text after which no more is kept: a line may show two keys of 32 KiB in hex.
+const LINES_BYTES_MAX: usize = 1 << 20;
 /// Bytes of the freelist that are read at once.
 const FREELIST_BYTES: usize = 64 << 10;
 /// Count of a freelist whose true count stands before its ids.
@@ -145,12 +147,14 @@ fn compare(free: &PageSet, used: &PageSet, high_water: u64, found: &mut Found) {
 struct Found {
     count: u64,
     lines: Vec<String>,
+    bytes: usize,
 }
 
 impl Found {
     fn note(&mut self, line: String) {
         self.count += 1;
-        if self.lines.len() < LINES_MAX {
+        if self.lines.len() < LINES_MAX && self.bytes < LINES_BYTES_MAX {
+            self.bytes += line.len();
             self.lines.push(line);
         }
     }

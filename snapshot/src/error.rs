@@ -40,7 +40,7 @@ pub enum Error {
     Integrity {
         /// How many problems there are.
         count: u64,
-        /// The first thousand of them.
+        /// The first of them: at most 1,000, and about 1 MiB of text.
         lines: Vec<String>,
     },
     /// The pages are whole, but a row is not what etcd stores there.

@@ -174,3 +174,41 @@ pub(crate) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
 pub(crate) fn u32_of(length: usize) -> u32 {
     u32::try_from(length).expect("lengths of keys, values and pages are below 2^32")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The metas of a backup that real etcd made.
+    const FIRST: Meta =
+        Meta { page_bytes: 4096, root: 3, freelist: NO_FREELIST, high_water: 5, txid: 10 };
+
+    #[test]
+    fn metas_have_the_checksums_of_real_etcd() {
+        for (page, meta, sum) in [
+            (0, FIRST, 0x0e2d_ce2d_8a16_e72f),
+            (1, Meta { txid: 9, ..FIRST }, 0xb13d_7912_6949_08cc),
+        ] {
+            let mut bytes = Vec::new();
+            meta.encode(page, &mut bytes);
+            assert_eq!(bytes.len(), META_END);
+            assert_eq!(u64_at(&bytes, META_SUM), Some(sum));
+            assert_eq!(Meta::decode(&bytes), Ok(meta));
+        }
+    }
+
+    #[test]
+    fn a_damaged_meta_is_told_in_bbolts_order() {
+        let mut bytes = Vec::new();
+        FIRST.encode(0, &mut bytes);
+        for (at, reason) in
+            [(30, "checksum error"), (20, "version mismatch"), (16, "invalid database")]
+        {
+            bytes[at] ^= 1;
+            assert_eq!(Meta::decode(&bytes), Err(reason));
+        }
+        for len in 0..META_END {
+            assert!(Meta::decode(&bytes[..len]).is_err());
+        }
+    }
+}

@@ -95,7 +95,7 @@ impl<S: Source> Reader<S> {
     }
 
     /// What `etcdutl snapshot status` tells, from one pass that also does what [`Self::check`]
-    /// does. Remembers 16 bytes of each live key.
+    /// does. Takes some 40 bytes of memory for each live key.
     ///
     /// # Errors
     /// [`Error::Integrity`], [`Error::Row`] if a row of `key` is not one, [`Error::Io`].

@@ -119,6 +119,8 @@ struct Branch {
     page: Page,
     /// The child that is next, and its key.
     next: Option<(Vec<u8>, u64)>,
+    /// Why there is no further child; told when those before were visited.
+    damage: Option<Error>,
 }
 
 impl Cursor {
@@ -151,10 +153,14 @@ impl Cursor {
         }
         while let Some(branch) = self.branches.last_mut() {
             let Some((key, child)) = branch.next.take() else {
+                let damage = branch.damage.take();
                 self.branches.pop();
-                continue;
+                match damage {
+                    Some(damage) => return Err(damage),
+                    None => continue,
+                }
             };
-            branch.read_next(reader)?;
+            branch.read_next(reader);
             let next_key = branch.next.as_ref().map(|(key, _)| key);
             let upper = next_key.or(branch.page.place.upper.as_ref()).cloned();
             let mut stack = branch.page.place.stack.clone();
@@ -197,8 +203,8 @@ impl Cursor {
         }
         match page.kind {
             Kind::Branch => {
-                let mut branch = Branch { page, next: None };
-                branch.read_next(reader)?;
+                let mut branch = Branch { page, next: None, damage: None };
+                branch.read_next(reader);
                 self.branches.push(branch);
             }
             _ => self.leaf = Some(page),
@@ -208,11 +214,12 @@ impl Cursor {
 }
 
 impl Branch {
-    fn read_next<S: Source>(&mut self, reader: &Reader<S>) -> Result<()> {
-        if self.page.advance(reader)? {
-            self.next = Some((self.page.key().to_vec(), self.page.word()));
+    fn read_next<S: Source>(&mut self, reader: &Reader<S>) {
+        match self.page.advance(reader) {
+            Ok(true) => self.next = Some((self.page.key().to_vec(), self.page.word())),
+            Ok(false) => {}
+            Err(damage) => self.damage = Some(damage),
         }
-        Ok(())
     }
 }
 

@@ -10,7 +10,8 @@ use crate::tree::{Builder, Content, Piece, Sink};
 /// Writes the image that was planned, front to back, one `write_all` per page (three when a row
 /// needs several pages). Rows and buckets must come as they were planned.
 ///
-/// After an error what was written is of no use, and every further call fails.
+/// A row that is [`Unwritable`](Error::Unwritable) is not added, that is all. After any other error
+/// what was written is of no use, nothing more is, and `finish` fails.
 #[derive(Debug)]
 pub struct Writer<W> {
     builder: Builder,

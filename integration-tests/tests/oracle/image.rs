@@ -7,7 +7,8 @@ use std::process::Command;
 
 use base::schema::Bucket;
 use base::{Revision, RowKey};
-use integration_tests::{Kind, Rng, Server, Tool};
+use etcd_client::{Client, CompactionOptions, DeleteOptions, Txn, TxnOp};
+use integration_tests::{Kind, Rng, Server, Tool, seed};
 use prost::Message;
 use proto::mvccpb::KeyValue;
 use snapshot::{HashingWriter, Planner, Reader, Status, Writer};
@@ -94,18 +95,23 @@ fn etcdctl(args: &[&str]) -> String {
     stdout.into_owned()
 }
 
+/// Compares what etcdctl tells of a file with what we do.
+fn compare_status(path: &Path, status: &Status) {
+    let told = etcdctl(&["snapshot", "status", "-w", "json", path.to_str().expect("UTF-8")]);
+    let Status { hash, revision, rows, size_bytes, .. } = status;
+    let expected = format!(
+        r#"{{"hash":{hash},"revision":{revision},"totalKey":{rows},"totalSize":{size_bytes}}}"#
+    );
+    assert_eq!(told.trim_end(), expected, "{}", path.display());
+}
+
 #[test]
 fn etcdctl_tells_of_our_image_what_we_tell() {
     let dir = tempfile::tempdir().expect("a folder");
-    let path = dir.path().join("backup.db");
     for requests in [0, 3, 40, 1_000, 30_000] {
+        let path = dir.path().join(format!("{requests}-requests.db"));
         let status = write_backup(&path, &history(requests, requests));
-        let told = etcdctl(&["snapshot", "status", "-w", "json", path.to_str().expect("UTF-8")]);
-        let Status { hash, revision, rows, size_bytes, .. } = status;
-        let expected = format!(
-            r#"{{"hash":{hash},"revision":{revision},"totalKey":{rows},"totalSize":{size_bytes}}}"#
-        );
-        assert_eq!(told.trim_end(), expected, "{requests} requests");
+        compare_status(&path, &status);
     }
 }
 
@@ -128,4 +134,54 @@ fn real_etcd_serves_what_we_wrote() {
     });
     let told = Tool::Reference.ok(&server, &["endpoint", "hashkv", "-wjson"]);
     assert!(told.contains(&format!("\"hash\":{hash},")), "{hash} is not in {told}");
+}
+
+/// Requests that move pages about: puts of all sizes, deletes, and now and then a compaction.
+async fn churn(client: &mut Client, rng: &mut Rng, round: u64) {
+    let mut revision = 0;
+    for _ in 0..6 {
+        let first = rng.below(1_500);
+        let put = |i| {
+            let len = if rng.below(30) == 0 { rng.below(30_000) } else { rng.below(300) };
+            let value = vec![b'v'; usize::try_from(len).expect("small")];
+            TxnOp::put(format!("/registry/{:05}", first + i), value, None)
+        };
+        let mut operations: Vec<_> = (0..120).map(put).collect();
+        let gone = first + 200 + rng.below(500);
+        let end = format!("/registry/{:05}", gone + rng.below(60));
+        let range = DeleteOptions::new().with_range(end);
+        operations.push(TxnOp::delete(format!("/registry/{gone:05}"), Some(range)));
+        let done = client.txn(Txn::new().and_then(operations)).await.expect("a transaction");
+        revision = done.header().expect("a header").revision();
+    }
+    if round % 2 == 1 {
+        let physical = CompactionOptions::new().with_physical();
+        client.compact(revision - 3, Some(physical)).await.expect("a compaction");
+    }
+    if round == 3 {
+        client.defragment().await.expect("a defragmentation");
+    }
+}
+
+#[tokio::test]
+async fn what_real_etcd_wrote_while_it_lived_is_read() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let server = Server::builder(Kind::Reference, dir.path()).start();
+    let mut client = Client::connect([server.client_url()], None).await.expect("a connection");
+    let mut rng = Rng::new(seed());
+    for round in 0..8 {
+        churn(&mut client, &mut rng, round).await;
+        let path = dir.path().join(format!("round-{round}.db"));
+        Tool::Reference.ok(&server, &["snapshot", "save", path.to_str().expect("UTF-8")]);
+        let file = File::open(&path).expect("open the backup");
+        snapshot::verify_trailer(&file).expect("a trailer");
+        let status = Reader::open(file).expect("a backup").status().expect("a whole backup");
+        compare_status(&path, &status);
+    }
+    // The database as it lies there, with free pages among the used.
+    let path = server.data_dir().join("member/snap/db");
+    drop(server.kill());
+    let file = File::open(&path).expect("open the database");
+    let status = Reader::open(file).expect("a database").status().expect("a whole database");
+    compare_status(&path, &status);
 }

@@ -3,9 +3,12 @@
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use proptest::prelude::*;
 use snapshot::{Error, Reader};
 
-use crate::support::{Buckets, Counted, PAGE, buckets, change_metas, noise, read, revision, write};
+use crate::support::{
+    Buckets, Counted, PAGE, buckets, change_metas, noise, read, revision, u16_at, u32_at, write,
+};
 
 /// A file with all that the format has: inline and empty buckets, three levels, overflow.
 fn sample() -> Buckets {
@@ -67,6 +70,36 @@ fn no_flipped_byte_makes_the_reader_panic() {
     let (refused, changed) = try_all("a flip", flipped);
     assert!(refused > 3_000, "{refused} of {} flips were noticed", 2 * image.len());
     assert!(changed > 10_000, "{changed} flips changed rows");
+}
+
+/// Numbers that bounds are off by one at, and pages of the sample.
+fn numbers() -> impl Strategy<Value = u64> {
+    static EDGES: [u64; 6] = [0xff, 0xffff, 0xffff_ffff, 1 << 31, 1 << 63, u64::MAX];
+    prop_oneof![4 => 0..24_u64, 1 => proptest::sample::select(&EDGES[..]), 1 => any::<u64>()]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3000))]
+
+    #[test]
+    fn no_set_of_changed_numbers_makes_the_reader_panic(
+        changes in proptest::collection::vec((0..24_usize, 0..24_usize, 0..3_u32, numbers()), 1..6),
+        metas in proptest::option::of((0..6_usize, numbers())),
+    ) {
+        let mut image = write(&sample());
+        let pages = image.len() / PAGE;
+        for (page, word, width, number) in changes {
+            let width = 2 << width;
+            let at = (2 + page % (pages - 2)) * PAGE + word * 4;
+            image[at..at + width].copy_from_slice(&number.to_le_bytes()[..width]);
+        }
+        if let Some((word, number)) = metas {
+            let at = 8 + word * 8;
+            let bytes = number.to_le_bytes();
+            change_metas(&mut image, |meta| meta[at..at + 8].copy_from_slice(&bytes));
+        }
+        drop(use_it(&image));
+    }
 }
 
 #[test]
@@ -290,6 +323,10 @@ fn leaf(id: u64, keys: &[u8]) -> Vec<u8> {
 
 #[test]
 fn references_between_pages_are_checked() {
+    let long = |mut page: Vec<u8>| {
+        page[12] = 1;
+        page
+    };
     for (what, tree, text) in [
         (
             "a loop",
@@ -304,6 +341,16 @@ fn references_between_pages_are_checked() {
             "twice",
             vec![branch(3, &[(b'a', 4), (b'b', 4)]), leaf(4, b"a")],
             "page 4: multiple references (stack: [3 4])",
+        ),
+        (
+            "overflow over a page that was read",
+            vec![branch(3, &[(b'a', 5), (b'b', 4)]), long(leaf(4, b"b")), leaf(5, b"a")],
+            "page 5: multiple references (stack: [3 4])",
+        ),
+        (
+            "a page within overflow",
+            vec![branch(3, &[(b'a', 4), (b'b', 5)]), long(leaf(4, b"a")), leaf(5, b"b")],
+            "page 5: multiple references (stack: [3 5])",
         ),
         (
             "a key before its branch",
@@ -345,6 +392,30 @@ fn one_damaged_page_does_not_hide_another() {
     let text = error.to_string();
     let head = "snapshot file integrity check failed. 2 errors found.\nthe key[1]";
     assert!(text.starts_with(head), "{text}");
+}
+
+#[test]
+fn the_text_of_much_damage_is_bounded() {
+    // Keys of 32,000 bytes, in the wrong order wherever there are two.
+    let rows: Vec<_> = (0..60_u8).map(|i| (vec![i; 32_000], Vec::new())).collect();
+    let mut image = write(&vec![(b"k".to_vec(), rows)]);
+    let mut at = 2 * PAGE;
+    while at < image.len() {
+        let page_bytes = (1 + u32_at(&image, at + 12)) * PAGE;
+        if u16_at(&image, at + 8) == 1 {
+            // The last child's key becomes the smallest.
+            let last = at + 16 * u16_at(&image, at + 10);
+            let key = last + u32_at(&image, last);
+            image[key] = 0;
+            image[key + 1] = 0;
+        }
+        at += page_bytes;
+    }
+    let error = Reader::open(image).unwrap().check().unwrap_err();
+    let Error::Integrity { count, lines } = &error else { panic!("{error}") };
+    assert!(*count > lines.len() as u64, "{count} problems, all told");
+    let text = error.to_string();
+    assert!(text.len() < 1_300_000, "{} bytes of text", text.len());
 }
 
 #[test]
