@@ -21,6 +21,7 @@ const GRAPH: &[(&str, &[&str])] = &[
     ("mvcc", &["backend", "base", "proto"]),
     ("raftnode", &["base", "proto", "wal"]),
     ("apply", &["backend", "base", "mvcc", "proto"]),
+    ("tls", &["base"]),
     ("client", &["base", "proto"]),
     ("server", &["apply", "backend", "base", "mvcc", "proto", "raftnode", "wal"]),
     ("etcdctl", &["base", "client", "proto"]),

@@ -5,9 +5,10 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use base::text::io_error;
+
 use super::{Error, refuse};
 use crate::config::Config;
-use crate::logging::go_error;
 
 /// Mode of the folders.
 const DIR_MODE: u32 = 0o700;
@@ -57,7 +58,7 @@ impl DataDir {
 
 /// An error as Go words it, with operation and path.
 fn at(operation: &str, path: &Path, error: &io::Error) -> String {
-    format!("{operation} {}: {}", path.display(), go_error(error))
+    format!("{operation} {}: {}", path.display(), io_error(error))
 }
 
 /// Makes a folder, or warns if the one that is there is open to others.

@@ -46,7 +46,7 @@ pub fn bind_all(urls: &[Url], options: SocketOptions) -> Result<Vec<Bound>, Stri
         let fail = |why: String| format!("listen tcp {}: {why}", url.host);
         let address = url.bind_address().ok_or_else(|| fail("no such address".to_owned()))?;
         let socket = bind_one(address, options)
-            .map_err(|(step, e)| fail(format!("{step}: {}", crate::logging::go_error(&e))))?;
+            .map_err(|(step, e)| fail(format!("{step}: {}", base::text::io_error(&e))))?;
         bounds.push(Bound { address: url.host.clone(), urls: vec![url.clone()], socket });
     }
     Ok(bounds)

@@ -65,7 +65,7 @@ impl Sink {
             _ => {}
         }
         OpenOptions::new().create(true).append(true).open(output).map(Sink::File).map_err(|e| {
-            let why = go_error(&e);
+            let why = base::text::io_error(&e);
             format!("open sink {}: open {output}: {why}", crate::config::quoted(output))
         })
     }
@@ -79,14 +79,6 @@ impl Sink {
         };
         drop(written);
     }
-}
-
-/// The text of an I/O error without Rust's suffix, lower case like Go's.
-pub fn go_error(error: &io::Error) -> String {
-    let text = error.to_string();
-    let bare = text.split(" (os error").next().unwrap_or_default();
-    let mut chars = bare.chars();
-    chars.next().map_or_else(String::new, |c| c.to_lowercase().chain(chars).collect())
 }
 
 /// Installs the logger for the whole process.
