@@ -10,7 +10,7 @@ use prost::Message;
 use proto::etcdserverpb::RangeRequest;
 use proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use proto::mvccpb::KeyValue;
-use proto::raw;
+use proto::raw::{self, Pairs};
 
 use crate::error::ApplyError;
 use crate::source::{ReadError, Source};
@@ -52,7 +52,7 @@ fn range_once(source: &impl Source, request: &RangeRequest) -> Result<RangeAnswe
     let keys = KeyRange { key: request.key.clone(), end: request.range_end.clone() };
     if request.count_only {
         let found = source.count(&keys, request.revision)?;
-        return Ok(answer(Vec::new(), false, found.count, found.revision));
+        return Ok(answer(Pairs::default(), false, found.count, found.revision));
     }
     let wish = Wish::of(request);
     if wish.in_key_order() {
@@ -62,8 +62,8 @@ fn range_once(source: &impl Source, request: &RangeRequest) -> Result<RangeAnswe
             let kvs = found.items.iter().map(encode_key_only).collect();
             Ok(cut_answer(&wish, kvs, found.count, found.revision))
         } else {
-            let found = source.pairs(&keys, request.revision, most)?;
-            Ok(cut_answer(&wish, found.items, found.count, found.revision))
+            let page = source.page(&keys, request.revision, most)?;
+            Ok(cut_answer(&wish, page.pairs, page.count, page.revision))
         };
     }
     let Found { items: mut metas, count, revision } =
@@ -78,7 +78,7 @@ fn range_once(source: &impl Source, request: &RangeRequest) -> Result<RangeAnswe
         if request.keys_only {
             metas.iter().map(encode_key_only).collect()
         } else {
-            source.rows(&metas)?
+            source.rows(&metas)?.into_iter().collect()
         }
     };
     Ok(answer(kvs, more, count, revision))
@@ -185,7 +185,7 @@ fn by_value(
     wish: &Wish,
     metas: Vec<KeyMeta>,
     keys_only: bool,
-) -> Result<Vec<Bytes>, ReadError> {
+) -> Result<Pairs, ReadError> {
     let mut pairs = Vec::with_capacity(metas.len());
     for row in source.rows(&metas)? {
         let pair = decode_pair(&row)?;
@@ -229,11 +229,11 @@ fn encode_key_only(meta: &KeyMeta) -> Bytes {
     pair.encode_to_vec().into()
 }
 
-fn cut_answer(wish: &Wish, kvs: Vec<Bytes>, count: i64, revision: i64) -> RangeAnswer {
+fn cut_answer(wish: &Wish, kvs: Pairs, count: i64, revision: i64) -> RangeAnswer {
     let more = wish.limit.is_some() && i64::try_from(kvs.len()).unwrap_or(i64::MAX) < count;
     answer(kvs, more, count, revision)
 }
 
-fn answer(kvs: Vec<Bytes>, more: bool, count: i64, revision: i64) -> RangeAnswer {
+fn answer(kvs: Pairs, more: bool, count: i64, revision: i64) -> RangeAnswer {
     RangeAnswer { response: raw::RangeResponse { header: None, kvs, more, count }, revision }
 }

@@ -3,7 +3,7 @@
 
 use base::KeyRange;
 use bytes::Bytes;
-use mvcc::{Found, KeyMeta, KeyState};
+use mvcc::{Found, KeyMeta, KeyState, Page};
 
 use crate::error::ApplyError;
 
@@ -36,6 +36,11 @@ pub trait Source {
     fn compacted_revision(&self) -> i64;
     /// Encoded pairs of a range.
     fn pairs(&self, range: &KeyRange, at: i64, limit: usize) -> Result<Found<Bytes>, ReadError>;
+    /// The same, ready to be sent.
+    fn page(&self, range: &KeyRange, at: i64, limit: usize) -> Result<Page, ReadError> {
+        let Found { items, count, revision } = self.pairs(range, at, limit)?;
+        Ok(Page { pairs: items.into_iter().collect(), count, revision })
+    }
     /// The same from the index alone.
     fn metas(&self, range: &KeyRange, at: i64, limit: usize) -> Result<Found<KeyMeta>, ReadError>;
     /// The number of keys in a range.

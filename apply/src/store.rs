@@ -3,7 +3,7 @@
 use base::schema::Bucket;
 use base::{KeyRange, Revision};
 use bytes::Bytes;
-use mvcc::{Found, KeyMeta, KeyState, Store, Writer};
+use mvcc::{Found, KeyMeta, KeyState, Page, Store, Writer};
 
 use crate::source::{ReadError, Source};
 use crate::write::Target;
@@ -20,6 +20,10 @@ impl Source for Store {
 
     fn pairs(&self, range: &KeyRange, at: i64, limit: usize) -> Result<Found<Bytes>, ReadError> {
         Ok(Store::pairs(self, range, at, limit)?)
+    }
+
+    fn page(&self, range: &KeyRange, at: i64, limit: usize) -> Result<Page, ReadError> {
+        Ok(Store::page(self, range, at, limit)?)
     }
 
     fn metas(&self, range: &KeyRange, at: i64, limit: usize) -> Result<Found<KeyMeta>, ReadError> {
@@ -80,6 +84,10 @@ impl Source for Pinned<'_> {
 
     fn pairs(&self, range: &KeyRange, at: i64, limit: usize) -> Result<Found<Bytes>, ReadError> {
         Ok(self.store.pairs(range, self.at(at), limit)?)
+    }
+
+    fn page(&self, range: &KeyRange, at: i64, limit: usize) -> Result<Page, ReadError> {
+        Ok(self.store.page(range, self.at(at), limit)?)
     }
 
     fn metas(&self, range: &KeyRange, at: i64, limit: usize) -> Result<Found<KeyMeta>, ReadError> {

@@ -12,6 +12,9 @@ use crate::error::Error;
 /// Keys handed to RocksDB in one call: bounds the blocks pinned at a time.
 const MULTI_GET_KEYS: usize = 512;
 
+/// Rows a walk steps over before it seeks: a seek costs as much as some ten steps.
+const WALK_STEPS: usize = 8;
+
 /// Readahead of a bulk scan.
 const BULK_READAHEAD_BYTES: usize = 1 << 20;
 
@@ -38,6 +41,18 @@ pub trait Rows {
     /// # Errors
     /// As [`get`](Rows::get).
     fn multi_get<K: AsRef<[u8]>>(
+        &self,
+        bucket: Bucket,
+        keys: &[K],
+        visit: impl FnMut(usize, Option<&[u8]>),
+    ) -> Result<(), Error>;
+
+    /// As [`multi_get`](Rows::multi_get), for keys in ascending order of which most follow each
+    /// other closely in the bucket: walks over the rows, about five times cheaper per row then.
+    ///
+    /// # Errors
+    /// As [`get`](Rows::get).
+    fn walk_get<K: AsRef<[u8]>>(
         &self,
         bucket: Bucket,
         keys: &[K],
@@ -163,6 +178,28 @@ impl<'a> Source<'a> {
         Ok(())
     }
 
+    pub(crate) fn walk_get<K: AsRef<[u8]>>(
+        &self,
+        bucket: Bucket,
+        keys: &[K],
+        mut visit: impl FnMut(usize, Option<&[u8]>),
+    ) -> Result<(), Error> {
+        let family = self.inner.family(bucket.name());
+        let mut rows: DBRawIterator<'_> = self.db().raw_iterator_cf_opt(family, self.options());
+        for (i, key) in keys.iter().map(AsRef::as_ref).enumerate() {
+            let mut steps = 0;
+            while steps < WALK_STEPS && rows.key().is_some_and(|at| at < key) {
+                rows.next();
+                steps += 1;
+            }
+            if rows.key().is_none_or(|at| at < key) {
+                rows.seek(key);
+            }
+            visit(i, rows.item().filter(|(at, _)| *at == key).map(|(_, row)| row));
+        }
+        rows.status().map_err(|e| self.inner.engine_error("walk over rows", e))
+    }
+
     pub(crate) fn scan(
         &self,
         bucket: Bucket,
@@ -216,6 +253,15 @@ macro_rules! rows_from_source {
                 visit: impl FnMut(usize, Option<&[u8]>),
             ) -> Result<(), $crate::Error> {
                 self.source().multi_get(bucket, keys, visit)
+            }
+
+            fn walk_get<K: AsRef<[u8]>>(
+                &self,
+                bucket: base::schema::Bucket,
+                keys: &[K],
+                visit: impl FnMut(usize, Option<&[u8]>),
+            ) -> Result<(), $crate::Error> {
+                self.source().walk_get(bucket, keys, visit)
             }
 
             fn scan(

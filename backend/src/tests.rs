@@ -119,6 +119,35 @@ fn many_rows_are_read_in_the_order_asked_for() {
 }
 
 #[test]
+fn walks_find_what_single_reads_find() {
+    let dir = dir();
+    let backend = open(dir.path());
+    // Every third row is on disk, every third in memory, every third missing.
+    for part in 0..2 {
+        for i in (part..3000).step_by(3) {
+            put(&backend, Bucket::Key, &format!("{i:04}"), &i.to_string());
+        }
+        if part == 0 {
+            backend.flush().expect("flush");
+        }
+    }
+    // Neighbours, rows farther apart than a walk steps, a key asked for twice, keys behind all.
+    let far = (400..3010).step_by(37).chain([3010, 3010, 9999]);
+    let asked: Vec<String> = (0..400).chain(far).map(|i| format!("{i:04}")).collect();
+    for keys in [&asked[..], &asked[450..], &asked[..1], &[]] {
+        let mut next = 0;
+        let each = |i: usize, value: Option<&[u8]>| {
+            assert_eq!(i, next);
+            next += 1;
+            let single = backend.get(Bucket::Key, keys[i].as_bytes()).expect("read");
+            assert_eq!(value, single.as_deref(), "{}", keys[i]);
+        };
+        backend.walk_get(Bucket::Key, keys, each).expect("read");
+        assert_eq!(next, keys.len());
+    }
+}
+
+#[test]
 fn a_view_keeps_its_moment() {
     let dir = dir();
     let backend = open(dir.path());

@@ -49,7 +49,7 @@ pub use hash::{KvHash, hash_buckets};
 pub use index::KeyState;
 pub use kv::KeyValue;
 pub use options::Options;
-pub use read::{Found, KeyMeta};
+pub use read::{Found, KeyMeta, Page};
 pub use restore::Opened;
 pub use store::Store;
 pub use watch::{

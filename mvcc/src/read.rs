@@ -1,9 +1,12 @@
 //! Reads at a revision.
 
+use std::borrow::Cow;
+
 use backend::{Backend, Rows as _};
 use base::schema::Bucket;
 use base::{KeyRange, Revision, RowKey};
 use bytes::Bytes;
+use proto::raw::Pairs;
 
 use crate::error::Error;
 use crate::index::{Entry, KeyState};
@@ -11,6 +14,12 @@ use crate::store::{Shared, Store};
 
 /// Keys a read takes from the index before it lets go of the lock.
 const KEYS_PER_LOCK: usize = 512;
+
+/// Rows from which on a walk over neighbours is worth its beginning.
+const WALK_ROWS_MIN: usize = 16;
+
+/// How far apart two revisions may be to count as neighbours.
+const NEAR: i64 = 4;
 
 /// Times a read of the newest revision starts anew because a compaction overtook it.
 const NEWEST_ATTEMPTS: usize = 8;
@@ -29,6 +38,17 @@ pub struct KeyMeta {
 pub struct Found<T> {
     /// The first keys of the range, at most as many as asked for, in key order.
     pub items: Vec<T>,
+    /// All keys of the range that live at the revision asked for.
+    pub count: i64,
+    /// The newest revision when the read began.
+    pub revision: i64,
+}
+
+/// What a read of a range found, as it goes into an answer; see [`Found`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Page {
+    /// The first pairs of the range.
+    pub pairs: Pairs,
     /// All keys of the range that live at the revision asked for.
     pub count: i64,
     /// The newest revision when the read began.
@@ -71,6 +91,23 @@ impl Store {
             let count = self.shared.walk(range, at, limit, |entry| revs.push(entry.modified))?;
             let items = self.shared.rows(&revs, Some(at.revision))?;
             Ok(Found { items, count, revision: at.current })
+        })
+    }
+
+    /// As [`pairs`](Store::pairs), ready to be sent.
+    ///
+    /// # Errors
+    /// As [`pairs`](Store::pairs).
+    pub fn page(&self, range: &KeyRange, at: i64, limit: usize) -> Result<Page, Error> {
+        self.newest_or_at(at, |at| {
+            if range.is_single() {
+                let Found { items, count, revision } = self.single_pair(&range.key, at, limit)?;
+                return Ok(Page { pairs: items.into_iter().collect(), count, revision });
+            }
+            let mut revs = Vec::with_capacity(limit.min(KEYS_PER_LOCK));
+            let count = self.shared.walk(range, at, limit, |entry| revs.push(entry.modified))?;
+            let pairs = self.shared.answer_rows(&revs, at.revision)?;
+            Ok(Page { pairs, count, revision: at.current })
         })
     }
 
@@ -223,8 +260,49 @@ impl Shared {
         match revs {
             [] => Ok(Vec::new()),
             [rev] => Ok(vec![self.row(*rev, at)?]),
-            _ => fetch(&self.backend, revs, |rev| self.missing(rev, at)),
+            _ => self.many_rows(revs, at),
         }
+    }
+
+    /// Rows that are fetched together share one allocation.
+    fn many_rows(&self, revs: &[Revision], at: Option<i64>) -> Result<Vec<Bytes>, Error> {
+        let missing = |rev| self.missing(rev, at);
+        let mut rows = Vec::with_capacity(revs.len());
+        for revs in revs.chunks(KEYS_PER_LOCK) {
+            let (mut buffer, mut ends) = (Vec::new(), Vec::with_capacity(revs.len()));
+            visit_rows(&self.backend, revs, missing, |row| {
+                if ends.is_empty() {
+                    // Rows of a range are usually alike.
+                    buffer.reserve(row.len() * (revs.len() + revs.len() / 8));
+                }
+                buffer.extend_from_slice(row);
+                ends.push(buffer.len());
+            })?;
+            let buffer = Bytes::from(buffer);
+            let mut start = 0;
+            for end in ends {
+                rows.push(buffer.slice(start..end));
+                start = end;
+            }
+        }
+        Ok(rows)
+    }
+
+    /// The same rows as the pairs of an answer.
+    fn answer_rows(&self, revs: &[Revision], at: i64) -> Result<Pairs, Error> {
+        let missing = |rev| self.missing(rev, Some(at));
+        let mut pairs = Pairs::default();
+        for revs in revs.chunks(KEYS_PER_LOCK) {
+            let mut part = Vec::new();
+            visit_rows(&self.backend, revs, missing, |row| {
+                if part.is_empty() {
+                    part.reserve(Pairs::room(revs.len() + revs.len() / 8, row.len()));
+                }
+                Pairs::append(&mut part, row);
+            })?;
+            pairs.push_part(part, revs.len());
+        }
+        Ok(pairs)
     }
 
     /// A row the index knew of is not there: it was compacted meanwhile, or the store is damaged.
@@ -237,40 +315,60 @@ impl Shared {
     }
 }
 
-/// Reads many rows; rows fetched together share one allocation.
-fn fetch(
+/// Calls `visit` with the row of each revision, in the order given.
+fn visit_rows(
     backend: &Backend,
     revs: &[Revision],
     missing: impl Fn(Revision) -> Error,
-) -> Result<Vec<Bytes>, Error> {
-    let mut rows = Vec::with_capacity(revs.len());
-    for revs in revs.chunks(KEYS_PER_LOCK) {
-        let keys: Vec<_> = revs.iter().map(|rev| RowKey::put(*rev).encode()).collect();
-        let mut buffer = Vec::new();
-        let mut ends = Vec::with_capacity(revs.len());
-        let mut absent = None;
-        backend.multi_get(Bucket::Key, &keys, |i, row| match row {
-            Some(row) => {
-                if i == 0 {
-                    // Rows of a range are usually alike.
-                    buffer.reserve(row.len() * (revs.len() + revs.len() / 8));
-                }
-                buffer.extend_from_slice(row);
-                ends.push(buffer.len());
-            }
+    mut visit: impl FnMut(&[u8]),
+) -> Result<(), Error> {
+    let encode = |revs: &[Revision]| -> Vec<_> {
+        revs.iter().map(|rev| RowKey::put(*rev).encode()).collect()
+    };
+    let mut absent = None;
+    let mut sorted = Cow::Borrowed(revs);
+    if !sorted.is_sorted() {
+        sorted.to_mut().sort_unstable();
+    }
+    if !are_neighbours(&sorted) {
+        backend.multi_get(Bucket::Key, &encode(revs), |i, row| match row {
+            Some(row) => visit(row),
             None => absent = absent.or(Some(revs[i])),
         })?;
-        if let Some(rev) = absent {
-            return Err(missing(rev));
-        }
-        let buffer = Bytes::from(buffer);
-        let mut start = 0;
-        for end in ends {
-            rows.push(buffer.slice(start..end));
-            start = end;
+    } else if let Cow::Borrowed(revs) = sorted {
+        backend.walk_get(Bucket::Key, &encode(revs), |i, row| match row {
+            Some(row) => visit(row),
+            None => absent = absent.or(Some(revs[i])),
+        })?;
+    } else {
+        // Rows come in the order of their revisions and are put into that of their keys.
+        let (mut rows, mut ends) = (Vec::new(), Vec::with_capacity(revs.len()));
+        backend.walk_get(Bucket::Key, &encode(&sorted), |i, row| {
+            match row {
+                Some(row) => rows.extend_from_slice(row),
+                None => absent = absent.or(Some(sorted[i])),
+            }
+            ends.push(rows.len());
+        })?;
+        for rev in revs {
+            let place = sorted.partition_point(|other| other < rev);
+            let start = if place == 0 { 0 } else { ends[place - 1] };
+            visit(&rows[start..ends[place]]);
         }
     }
-    Ok(rows)
+    absent.map_or(Ok(()), |rev| Err(missing(rev)))
+}
+
+/// Whether most of these ascending revisions follow the one before closely: keys written one
+/// after the other are stored side by side.
+fn are_neighbours(revs: &[Revision]) -> bool {
+    let near = |pair: &&[Revision]| {
+        let (a, b) = (pair[0], pair[1]);
+        let main = b.main - a.main;
+        main <= NEAR && (main > 0 || b.sub - a.sub <= NEAR)
+    };
+    let close = revs.windows(2).filter(near).count();
+    revs.len() >= WALK_ROWS_MIN && close * 4 >= revs.len() * 3
 }
 
 pub(crate) fn meta(entry: Entry<'_>) -> KeyMeta {

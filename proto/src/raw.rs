@@ -4,26 +4,25 @@
 //! A row of the `key` bucket is an encoded `mvccpb.KeyValue`; these messages embed it as it is,
 //! so a read never decodes what it only forwards.
 
+mod pairs;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::encoding::{self, DecodeContext, WireType};
 use prost::{DecodeError, Message};
 
 use crate::etcdserverpb::ResponseHeader;
+pub use pairs::Pairs;
 
 /// `etcdserverpb.RangeResponse` with encoded pairs.
-#[derive(Clone, PartialEq, Message)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct RangeResponse {
     /// Who answered, and at which revision.
-    #[prost(message, optional, tag = "1")]
     pub header: Option<ResponseHeader>,
-    /// Encoded `mvccpb.KeyValue` each.
-    #[prost(bytes = "bytes", repeated, tag = "2")]
-    pub kvs: Vec<Bytes>,
+    /// The pairs found.
+    pub kvs: Pairs,
     /// The limit cut the result.
-    #[prost(bool, tag = "3")]
     pub more: bool,
     /// Keys in the range, whatever the limit.
-    #[prost(int64, tag = "4")]
     pub count: i64,
 }
 
@@ -157,6 +156,62 @@ fn put_part(field: u32, part: &[u8], buf: &mut BytesMut) {
     encoding::encode_key(field, WireType::LengthDelimited, buf);
     encoding::encode_varint(part.len() as u64, buf);
     buf.put_slice(part);
+}
+
+impl Message for RangeResponse {
+    fn encode_raw(&self, buf: &mut impl BufMut) {
+        if let Some(header) = &self.header {
+            encoding::message::encode(1, header, buf);
+        }
+        self.kvs.encode_to(buf);
+        if self.more {
+            encoding::bool::encode(3, &self.more, buf);
+        }
+        if self.count != 0 {
+            encoding::int64::encode(4, &self.count, buf);
+        }
+    }
+
+    fn merge_field(
+        &mut self,
+        tag: u32,
+        wire_type: WireType,
+        buf: &mut impl Buf,
+        ctx: DecodeContext,
+    ) -> Result<(), DecodeError> {
+        match tag {
+            1 => {
+                let header = self.header.get_or_insert_default();
+                encoding::message::merge(wire_type, header, buf, ctx)
+            }
+            pairs::FIELD => {
+                let mut pair = Bytes::new();
+                encoding::bytes::merge(wire_type, &mut pair, buf, ctx)?;
+                let mut part = Vec::with_capacity(Pairs::room(1, pair.len()));
+                Pairs::append(&mut part, &pair);
+                self.kvs.push_part(part, 1);
+                Ok(())
+            }
+            3 => encoding::bool::merge(wire_type, &mut self.more, buf, ctx),
+            4 => encoding::int64::merge(wire_type, &mut self.count, buf, ctx),
+            _ => encoding::skip_field(wire_type, tag, buf, ctx),
+        }
+    }
+
+    fn encoded_len(&self) -> usize {
+        let mut len = self.kvs.encoded_len() + 2 * usize::from(self.more);
+        if let Some(header) = &self.header {
+            len += encoding::message::encoded_len(1, header);
+        }
+        if self.count != 0 {
+            len += encoding::int64::encoded_len(4, &self.count);
+        }
+        len
+    }
+
+    fn clear(&mut self) {
+        *self = Self::default();
+    }
 }
 
 impl Message for WatchResponse {

@@ -21,7 +21,7 @@ fn a_put_answers_the_former_pair_only_when_asked() {
     rig.put("a", "1");
     let asked = PutRequest { prev_kv: true, ..put("a", "2") };
     let Reply::Put(response) = rig.reply(Kind::Put, &asked) else { panic!("not a put") };
-    assert_eq!(response.prev_kv.map(|kv| pairs(&[kv])[0].value.clone()), Some("1".into()));
+    assert_eq!(response.prev_kv.map(|kv| pairs([kv])[0].value.clone()), Some("1".into()));
     let Reply::Put(response) = rig.reply(Kind::Put, &put("a", "3")) else { panic!("not a put") };
     assert_eq!(response.prev_kv, None);
     let fresh = PutRequest { prev_kv: true, ..put("b", "1") };
@@ -84,7 +84,8 @@ fn a_delete_counts_keys_and_shares_one_revision() {
     assert_eq!(applied.revision, 5);
     let Ok(Reply::DeleteRange(response)) = applied.result else { panic!("not a delete") };
     assert_eq!(response.deleted, 2);
-    let keys: Vec<_> = pairs(&response.prev_kvs).into_iter().map(|pair| pair.key).collect();
+    let keys: Vec<_> =
+        pairs(response.prev_kvs.iter().cloned()).into_iter().map(|pair| pair.key).collect();
     assert_eq!(keys, ["a", "b"]);
     assert_eq!(rig.range(&range("a", "z")).2, 1);
 }

@@ -146,10 +146,10 @@ fn entries_of_a_batch_see_the_ones_before_them() {
         encoded(Kind::Put, &keep),
     ]);
     let Ok(Reply::Put(response)) = &outcomes[2].result else { panic!("{:?}", outcomes[2]) };
-    let former = &pairs(response.prev_kv.as_slice())[0];
+    let former = &pairs(response.prev_kv.clone())[0];
     assert_eq!((&former.value[..], former.version), (&b"1"[..], 2));
     let Ok(Reply::DeleteRange(response)) = &outcomes[4].result else { panic!("no delete") };
-    assert_eq!(pairs(&response.prev_kvs)[0].value, "2");
+    assert_eq!(pairs(response.prev_kvs.iter().cloned())[0].value, "2");
     assert_eq!(outcomes[5].result, Err(crate::ApplyError::KeyNotFound));
 }
 

@@ -91,7 +91,7 @@ impl Rig {
 
     pub(crate) fn range(&mut self, request: &RangeRequest) -> (Vec<KeyValue>, bool, i64) {
         let response = crate::range(&self.model, request).expect("the range is fine").response;
-        (pairs(&response.kvs), response.more, response.count)
+        (pairs(response.kvs.iter()), response.more, response.count)
     }
 
     /// The newest pair of a key.
@@ -108,8 +108,8 @@ impl Rig {
     }
 }
 
-pub(crate) fn pairs(kvs: &[Bytes]) -> Vec<KeyValue> {
-    kvs.iter().map(|kv| KeyValue::decode(kv.clone()).expect("a stored pair")).collect()
+pub(crate) fn pairs(kvs: impl IntoIterator<Item = Bytes>) -> Vec<KeyValue> {
+    kvs.into_iter().map(|kv| KeyValue::decode(kv).expect("a stored pair")).collect()
 }
 
 pub(crate) fn put(key: &'static str, value: &'static str) -> PutRequest {

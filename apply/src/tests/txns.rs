@@ -59,7 +59,7 @@ fn the_worked_example_answers_as_etcd_does() {
     assert!(response.succeeded);
     assert_eq!([0, 1, 2].map(|at| op_revision(&response, at)), [4, 4, 4]);
     let range = range_of(&response, 1);
-    let pair = &pairs(&range.kvs)[0];
+    let pair = &pairs(range.kvs.iter())[0];
     assert_eq!((pair.create_revision, pair.mod_revision, pair.version), (2, 4, 3));
     assert_eq!((&pair.value[..], range.count), (&b"qux"[..], 1));
 }
@@ -232,8 +232,8 @@ fn a_range_at_a_revision_does_not_see_the_txn() {
     let old = RangeRequest { revision: 2, ..range("a", "") };
     let request = txn(vec![op_put(put("a", "now")), op_range(old), op_range(range("a", ""))]);
     let response = rig.txn(&request);
-    assert_eq!(pairs(&range_of(&response, 1).kvs)[0].value, "before");
-    assert_eq!(pairs(&range_of(&response, 2).kvs)[0].value, "now");
+    assert_eq!(pairs(range_of(&response, 1).kvs.iter())[0].value, "before");
+    assert_eq!(pairs(range_of(&response, 2).kvs.iter())[0].value, "now");
 }
 
 #[test]

@@ -90,6 +90,63 @@ fn long_ranges_are_read_in_pieces() {
     assert_eq!(&found.items[599].key[..], b"k1399");
 }
 
+/// Rows are walked over, walked over and put in order, or read one by one, by how their
+/// revisions lie.
+#[test]
+fn pages_hold_the_pairs_however_their_revisions_lie() {
+    let orders: [fn(usize) -> usize; 3] = [|i| i, |i| 699 - i, |i| i * 211 % 700];
+    for (number, order) in orders.into_iter().enumerate() {
+        let mut f = Fixture::new();
+        for i in 0..700 {
+            let key = format!("k{:04}", order(i));
+            f.writer.put(&bytes(&key), key.as_bytes(), 0);
+            // In one request, in some, in one each.
+            if i % [700, 5, 1][number] == 0 {
+                f.end();
+            }
+        }
+        f.writer.put(&bytes("z"), b"", 0);
+        f.end();
+        let reads = |limit| f.store.page(&all(), 0, limit).expect("read");
+        for limit in [0, 1, 15, 500, usize::MAX] {
+            let page = reads(limit);
+            let found = f.store.pairs(&all(), 0, limit).expect("read");
+            assert_eq!(page.pairs.iter().collect::<Vec<_>>(), found.items, "{number} {limit}");
+            assert_eq!(page.pairs.len(), limit.min(701));
+            assert_eq!((page.count, page.revision), (701, found.revision));
+        }
+        for (i, row) in reads(600).pairs.iter().enumerate() {
+            let kv = KeyValue::decode(&row).expect("a pair");
+            assert_eq!((kv.key, kv.value), (kv.value, format!("k{i:04}").as_bytes()));
+        }
+        let single = KeyRange::single("k0007");
+        for limit in [0, 1] {
+            let page = f.store.page(&single, 0, limit).expect("read");
+            assert_eq!((page.pairs.len(), page.count), (limit, 1));
+        }
+    }
+}
+
+#[test]
+fn a_row_that_is_gone_refuses_the_read_however_it_is_read() {
+    for far in [1, 100] {
+        let mut f = Fixture::new();
+        for i in 0..40 {
+            f.put(&format!("k{i:02}"), "v");
+            for _ in 1..far {
+                f.put("other", "v");
+            }
+        }
+        let revs: Vec<_> = f.store.metas(&KeyRange::new("k", "l"), 0, 40).expect("read").items;
+        let revs: Vec<_> = revs.iter().map(|meta| meta.state.modified).collect();
+        assert_eq!(f.store.rows(&revs).expect("all are there").len(), 40);
+        let mut wrong = revs;
+        wrong[39].sub = 7;
+        let refused = f.store.rows(&wrong);
+        assert!(matches!(refused, Err(Error::Row { rev, .. }) if rev == wrong[39]), "{refused:?}");
+    }
+}
+
 #[test]
 fn the_writer_sees_what_readers_do_not_yet() {
     let mut f = Fixture::new();

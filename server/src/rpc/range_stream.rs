@@ -83,7 +83,7 @@ impl<N: Node> RangeChunks<N> {
             return Ok(response);
         }
         self.adapt(response.encoded_len());
-        self.request.key = match response.kvs.last().and_then(key_of) {
+        self.request.key = match response.kvs.last().as_ref().and_then(key_of) {
             Some(last) => after(&last),
             None => return Err(Status::internal("a pair of the range has no key")),
         };

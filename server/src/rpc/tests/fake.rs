@@ -219,7 +219,7 @@ impl Reads for Fake {
         let taken = if request.count_only { 0 } else { limit };
         let response = raw::RangeResponse {
             header: None,
-            kvs: found.iter().take(taken).map(|pair| pair.encode_to_vec().into()).collect(),
+            kvs: found.iter().take(taken).map(|pair| pair.encode_to_vec()).collect(),
             more: !request.count_only && found.len() > limit,
             count: i64::try_from(found.len()).expect("few"),
         };
