@@ -47,7 +47,33 @@ impl Loaded {
     }
 }
 
-fn leases(backend: &Backend) -> Result<LeaseTable, Error> {
+/// Where a database stands in the log, and the cluster at that entry.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Standing {
+    /// Raft index of the last entry in it.
+    pub index: u64,
+    /// The term of that entry.
+    pub term: u64,
+    /// Members and versions.
+    pub cluster: Cluster,
+}
+
+impl Standing {
+    /// Reads it from the rows.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadRow`], or what the backend says.
+    pub fn read(rows: &impl Rows) -> Result<Self, Error> {
+        Ok(Self {
+            index: number(rows, schema::CONSISTENT_INDEX)?,
+            term: number(rows, schema::TERM)?,
+            cluster: cluster(rows)?,
+        })
+    }
+}
+
+fn leases(backend: &impl Rows) -> Result<LeaseTable, Error> {
     let mut table = LeaseTable::default();
     each_row(backend, Bucket::Lease, |_key, value| {
         let (id, lease) = lease::decode_row(value)?;
@@ -57,13 +83,13 @@ fn leases(backend: &Backend) -> Result<LeaseTable, Error> {
     Ok(table)
 }
 
-fn alarms(backend: &Backend) -> Result<Alarms, Error> {
+fn alarms(backend: &impl Rows) -> Result<Alarms, Error> {
     let mut alarms = Alarms::default();
     each_row(backend, Bucket::Alarm, |key, _value| alarms.load(key))?;
     Ok(alarms)
 }
 
-fn cluster(backend: &Backend) -> Result<Cluster, Error> {
+fn cluster(backend: &impl Rows) -> Result<Cluster, Error> {
     let mut members = Members::default();
     each_row(backend, Bucket::Members, |_key, value| {
         members.load(Member::from_json(value)?);
@@ -94,7 +120,7 @@ fn member_id(key: &[u8]) -> Result<u64, String> {
 }
 
 /// A big-endian number of bucket `meta`; 0 if it was never written.
-fn number(backend: &Backend, key: &[u8]) -> Result<u64, Error> {
+fn number(backend: &impl Rows, key: &[u8]) -> Result<u64, Error> {
     let Some(value) = backend.get(Bucket::Meta, key)? else { return Ok(0) };
     match <[u8; 8]>::try_from(&value[..]) {
         Ok(bytes) => Ok(u64::from_be_bytes(bytes)),
@@ -103,7 +129,7 @@ fn number(backend: &Backend, key: &[u8]) -> Result<u64, Error> {
 }
 
 fn each_row<E: std::fmt::Display>(
-    backend: &Backend,
+    backend: &impl Rows,
     bucket: Bucket,
     mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
 ) -> Result<(), Error> {

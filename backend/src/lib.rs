@@ -22,6 +22,7 @@
 mod batch;
 mod db;
 mod error;
+pub mod image;
 mod layout;
 mod next;
 mod options;

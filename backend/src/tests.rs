@@ -516,3 +516,35 @@ fn a_killed_process_leaves_a_prefix_of_its_batches() {
         assert_eq!(rows, (last - 99..=last).collect::<Vec<_>>(), "{log:?}");
     }
 }
+
+#[test]
+fn an_image_holds_every_row_of_its_view_and_loads_into_an_empty_database() {
+    let (from, into) = (dir(), dir());
+    let backend = open(from.path());
+    for (n, bucket) in Bucket::ALL.into_iter().enumerate() {
+        for i in 0..n * 40 {
+            put(&backend, bucket, &format!("{i:05}"), &"v".repeat(i * 7 % 9000));
+        }
+    }
+    let view = backend.view();
+    put(&backend, Bucket::Key, "later", "than the view");
+    let plan = crate::image::plan(&view).expect("plan");
+    let bytes = crate::image::write(&view, plan, Vec::new()).expect("write");
+    assert_eq!(bytes.len() as u64, plan.total_bytes());
+    let loaded = open(into.path());
+    let image = snapshot::Reader::open(bytes).expect("a sound image");
+    crate::image::load(&image, &loaded).expect("load");
+    for bucket in Bucket::ALL {
+        assert_eq!(all(&loaded, bucket), all(&view, bucket), "{}", bucket.name());
+    }
+}
+
+fn all(rows: &impl Rows, bucket: Bucket) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut all = Vec::new();
+    let collect = |key: &[u8], value: &[u8]| {
+        all.push((key.to_vec(), value.to_vec()));
+        ControlFlow::Continue(())
+    };
+    rows.scan(bucket, b"", None, CacheUse::Bypass, collect).expect("scan");
+    all
+}

@@ -17,7 +17,7 @@ const GRAPH: &[(&str, &[&str])] = &[
     ("base", &["proto"]),
     ("wal", &["base", "proto"]),
     ("snapshot", &["base", "proto"]),
-    ("backend", &["base"]),
+    ("backend", &["base", "snapshot"]),
     ("mvcc", &["backend", "base", "proto"]),
     ("raftnode", &["base", "proto", "wal"]),
     ("apply", &["backend", "base", "mvcc", "proto"]),

@@ -37,7 +37,8 @@ use crate::limits::{
 use crate::log_bridge;
 use crate::log_store::LogStore;
 use crate::machine::{
-    ApplyOutcome, CommittedBatch, ConfVerdict, InstallSnapshot, Leadership, Role,
+    ApplyOutcome, CommittedBatch, ConfVerdict, InstallSnapshot, Leadership, Progress,
+    ProgressState, Role,
 };
 use crate::start::Config;
 
@@ -143,6 +144,8 @@ pub struct Driver {
     ghost: bool,
     /// Term and vote last handed out for writing.
     election: (u64, u64),
+    /// Index of the last entry that founds the cluster; 0 for a log that begins later.
+    founding: u64,
     /// Index of the last snapshot taken over: raft's membership is at least that new.
     restored: u64,
     leadership: Leadership,
@@ -188,6 +191,7 @@ impl Driver {
             told_others: 0,
             ghost: false,
             election: (0, 0),
+            founding: 0,
             restored: 0,
             leadership: Leadership::default(),
             conf_state,
@@ -383,6 +387,31 @@ impl Driver {
         self.node.report_snapshot(to, status);
     }
 
+    /// How far every member is, by id; empty unless this member leads.
+    #[must_use]
+    pub fn progress(&self) -> Vec<Progress> {
+        let raft = &self.node.raft;
+        if raft.state != StateRole::Leader {
+            return Vec::new();
+        }
+        let mut all: Vec<Progress> = raft
+            .prs()
+            .iter()
+            .map(|(&id, progress)| Progress {
+                id,
+                matched: progress.matched,
+                next: progress.next_idx,
+                state: match progress.state {
+                    raft::ProgressState::Probe => ProgressState::Probe,
+                    raft::ProgressState::Replicate => ProgressState::Replicate,
+                    raft::ProgressState::Snapshot => ProgressState::Snapshot,
+                },
+            })
+            .collect();
+        all.sort_unstable_by_key(|progress| progress.id);
+        all
+    }
+
     /// Everything up to write `number` is durable.
     pub fn persisted(&mut self, number: u64) {
         let mut done = 0;
@@ -430,7 +459,7 @@ impl Driver {
         if let Some(ConfVerdict::Apply { change, conf_state }) = verdict
             && applied > self.restored
         {
-            self.change_membership(change, conf_state);
+            self.change_membership(applied, change, conf_state);
         }
         if at_conf_change {
             self.awaiting = 0;
@@ -465,6 +494,11 @@ impl Driver {
         self.handed = self.handed.max(index);
         self.releasable = self.releasable.max(index);
         self.release_held();
+    }
+
+    /// The first entries of the log, up to this index, found the cluster.
+    pub(crate) fn note_founding(&mut self, index: u64) {
+        self.founding = index;
     }
 
     /// Lets the next write take `hard_state` along.

@@ -11,7 +11,7 @@ use wal::{EntryKind, SnapshotRecord};
 use crate::driver::Proposal;
 use crate::error::{ProposeError, ReadError, StepError};
 use crate::inbox::{Control, Inbox, Trim};
-use crate::machine::Leadership;
+use crate::machine::{Leadership, Progress};
 use crate::status::Status;
 
 /// Access to a running node; cheap to clone.
@@ -20,6 +20,7 @@ pub struct Handle {
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) status: Arc<Status>,
     pub(crate) leadership: watch::Receiver<Leadership>,
+    pub(crate) configured: watch::Receiver<u64>,
 }
 
 /// A running node. Dropping it stops the node without waiting.
@@ -151,6 +152,27 @@ impl Handle {
     /// Asks that `to` becomes leader; whether it does is seen in [`Handle::leadership`].
     pub fn transfer_leader(&self, to: u64) {
         self.inbox.control(Control::TransferLeader(to));
+    }
+
+    /// Returns once raft's own membership contains the conf change at `index`, so that the next
+    /// one is not refused because of it.
+    ///
+    /// # Errors
+    /// [`ProposeError::Stopped`].
+    pub async fn configured(&self, index: u64) -> Result<(), ProposeError> {
+        let mut configured = self.configured.clone();
+        let known = configured.wait_for(|last| *last >= index).await;
+        known.map(drop).map_err(|_| ProposeError::Stopped)
+    }
+
+    /// How far every member is, by id; empty unless this member leads.
+    ///
+    /// # Errors
+    /// [`ProposeError::Stopped`].
+    pub async fn progress(&self) -> Result<Vec<Progress>, ProposeError> {
+        let (asker, answer) = oneshot::channel();
+        self.inbox.control(Control::Progress(asker));
+        answer.await.map_err(|_| ProposeError::Stopped)
     }
 
     /// A message to `to` could not be sent.

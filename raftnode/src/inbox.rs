@@ -23,6 +23,7 @@ use crate::limits::{
     ENTRY_OVERHEAD_BYTES, INBOX_BYTES_MAX, INBOX_MESSAGE_BYTES_MAX, INBOX_MESSAGES_MAX,
     PROPOSAL_WEIGHT_MIN, READ_WAITERS_MAX,
 };
+use crate::machine::Progress;
 
 /// Who waits for a read barrier.
 pub(crate) type Reader = oneshot::Sender<Result<(), ReadError>>;
@@ -40,6 +41,8 @@ pub(crate) enum Control {
     SnapshotSent { to: u64, arrived: bool },
     /// Let this many heartbeat intervals pass at once.
     Ticks(u32),
+    /// Tell how far the others are.
+    Progress(oneshot::Sender<Vec<Progress>>),
 }
 
 /// What [`crate::Handle::trim`] asks for.

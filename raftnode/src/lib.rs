@@ -45,7 +45,7 @@ pub use limits::CATCH_UP_ENTRIES;
 pub use log_store::{LogPosition, LogStore};
 pub use machine::{
     ApplyOutcome, CommittedBatch, ConfChange, ConfVerdict, Disk, InstallSnapshot, Leadership,
-    NoTransport, Observer, Role, StateMachine, Transport,
+    NoTransport, Observer, Progress, ProgressState, Role, StateMachine, Transport,
 };
-pub use start::{Boot, Config, Founder, Surroundings};
+pub use start::{Boot, Config, Founder, Surroundings, founding_end};
 pub use status::Status;

@@ -134,6 +134,30 @@ pub struct Leadership {
     pub leader: u64,
 }
 
+/// How far a member's log is, as the leader knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The member.
+    pub id: u64,
+    /// Highest index it is known to have.
+    pub matched: u64,
+    /// Index of the next entry it is sent.
+    pub next: u64,
+    /// How it is sent entries.
+    pub state: ProgressState,
+}
+
+/// How a leader sends entries to a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProgressState {
+    /// One message at a time: it is not known where its log ends.
+    Probe,
+    /// As they come.
+    Replicate,
+    /// Not at all: a snapshot is on its way.
+    Snapshot,
+}
+
 /// Is told of what changes. Called on the raft thread: must return at once.
 pub trait Observer: Send + 'static {
     /// Role, term or leader changed.

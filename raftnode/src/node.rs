@@ -34,12 +34,33 @@ pub(crate) struct Parts {
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) status: Arc<Status>,
     pub(crate) leadership: watch::Sender<Leadership>,
+    /// Index of the last conf change that raft's own membership contains.
+    pub(crate) configured: watch::Sender<u64>,
     pub(crate) log: Worker<LogWork>,
     pub(crate) apply: Worker<ApplyWork>,
     pub(crate) transport: Box<dyn Transport>,
     pub(crate) observer: Box<dyn Observer>,
     pub(crate) ids: RequestIdGen,
     pub(crate) tick: Duration,
+}
+
+impl Parts {
+    /// Tells the driver what was applied, and everybody when raft's membership has followed.
+    fn take(&mut self, echo: ApplyEcho) {
+        match echo {
+            ApplyEcho::Applied(outcome) => {
+                let configured = outcome.verdict.is_some().then_some(outcome.applied);
+                self.driver.applied(outcome);
+                if let Some(index) = configured {
+                    self.configured.send_replace(index);
+                }
+            }
+            ApplyEcho::Installed(index) => {
+                self.driver.installed(index);
+                self.configured.send_replace(index);
+            }
+        }
+    }
 }
 
 /// The thread's own state.
@@ -126,10 +147,7 @@ impl Node {
         }
         self.parts.apply.collect(&mut self.applied);
         for echo in self.applied.drain(..) {
-            match echo {
-                ApplyEcho::Applied(outcome) => self.parts.driver.applied(outcome),
-                ApplyEcho::Installed(index) => self.parts.driver.installed(index),
-            }
+            self.parts.take(echo);
         }
     }
 
@@ -171,6 +189,8 @@ impl Node {
                 self.parts.driver.report_snapshot(to, arrived);
             }
             Control::Ticks(count) => (0..count).for_each(|_| self.parts.driver.tick()),
+            // Who asked may have gone.
+            Control::Progress(asker) => drop(asker.send(self.parts.driver.progress())),
         }
     }
 
@@ -291,7 +311,7 @@ impl Node {
     fn apply(&mut self, batch: CommittedBatch) {
         if self.parts.apply.is_idle() && self.parts.driver.facts().alone {
             let outcome = self.parts.apply.inline(|work| work.apply(batch));
-            self.parts.driver.applied(outcome);
+            self.parts.take(ApplyEcho::Applied(outcome));
         } else {
             self.parts.apply.send(ApplyJob::Apply(batch));
         }
@@ -342,10 +362,7 @@ impl Node {
             self.parts.driver.persisted(number);
         }
         for echo in self.applied.drain(..) {
-            match echo {
-                ApplyEcho::Applied(outcome) => self.parts.driver.applied(outcome),
-                ApplyEcho::Installed(index) => self.parts.driver.installed(index),
-            }
+            self.parts.take(echo);
         }
         let facts = self.parts.driver.facts();
         self.parts.status.set_facts(&facts);

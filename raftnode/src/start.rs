@@ -69,7 +69,8 @@ pub struct Boot {
     pub snapshot: LogPosition,
     /// Index the state machine has applied (the consistent index).
     pub applied: u64,
-    /// Membership at `applied`; ignored when there are founders.
+    /// Membership at `applied`, or at the last entry that founds the cluster if that is later;
+    /// ignored when there are founders.
     pub conf_state: base::ConfState,
     /// All members of a new cluster, for a member whose log is still empty. Empty on restart
     /// and for a member that joins.
@@ -123,8 +124,13 @@ impl Boot {
             hard_state.term = last_term;
             hard_state.vote = 0;
         }
+        let founding = match self.snapshot.index {
+            0 => founding_end(&entries),
+            _ => 0,
+        };
         let store = LogStore::new(self.snapshot, entries, hard_state, conf_state)?;
         let mut driver = Driver::new(config, self.applied, store)?;
+        driver.note_founding(founding);
         if hard_state != read {
             // raft takes it for written; a snapshot mark above the commit index is not valid.
             driver.note_unsaved_commit(hard_state);
@@ -158,6 +164,13 @@ fn founding_entries(founders: &[Founder]) -> Vec<Entry> {
             data: founder.conf_change.clone(),
         })
         .collect()
+}
+
+/// Index of the last entry that founds the cluster: they alone have term 1, and stand first.
+#[must_use]
+pub fn founding_end(entries: &[Entry]) -> u64 {
+    let founds = |entry: &&Entry| entry.term == 1 && entry.kind == EntryKind::ConfChange;
+    entries.iter().take_while(founds).last().map_or(0, |entry| entry.index)
 }
 
 /// Whether the log holds nothing that was ever promised to anybody: the first write ends with
@@ -204,6 +217,7 @@ impl RaftNode {
         let status = Arc::new(Status::default());
         status.set_facts(&driver.facts());
         let (leadership, leadership_changes) = watch::channel(Leadership::default());
+        let (configured, conf_changes) = watch::channel(boot.applied);
         let thread = |name| move |source| Error::Thread { name, source };
         let log = LogWork::new(disk, Arc::clone(&status));
         let parts = Parts {
@@ -211,6 +225,7 @@ impl RaftNode {
             inbox: Arc::clone(&inbox),
             status: Arc::clone(&status),
             leadership,
+            configured,
             log: Worker::start("wal", log, Arc::clone(&inbox)).map_err(thread("wal"))?,
             apply: Worker::start("apply", ApplyWork::new(machine), Arc::clone(&inbox))
                 .map_err(thread("apply"))?,
@@ -220,7 +235,8 @@ impl RaftNode {
             tick: config.tick,
         };
         let raft = spawn("raft", move || Node::new(parts).run()).map_err(thread("raft"))?;
-        let handle = Handle { inbox, status, leadership: leadership_changes };
+        let handle =
+            Handle { inbox, status, leadership: leadership_changes, configured: conf_changes };
         Ok(Self { handle, thread: Some(raft) })
     }
 }

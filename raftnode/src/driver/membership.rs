@@ -14,7 +14,19 @@ impl Driver {
     /// others learn that the removal is committed. raft-rs cannot commit as a leader without
     /// a place of its own, so there it becomes a learner: it has no vote, and takes neither
     /// proposals nor reads any more.
-    pub(super) fn change_membership(&mut self, change: ConfChange, stored: base::ConfState) {
+    ///
+    /// The entries that found a cluster change nothing in raft, which starts with all founders
+    /// while the state machine takes them in one by one.
+    pub(super) fn change_membership(
+        &mut self,
+        index: u64,
+        change: ConfChange,
+        stored: base::ConfState,
+    ) {
+        let known = self.node.raft.prs().get(conf_change::member(change)).is_some();
+        if index <= self.founding && known {
+            return;
+        }
         let raft = &self.node.raft;
         let (id, leads) = (raft.id, raft.state == StateRole::Leader);
         let concerns_self = conf_change::member(change) == id;
