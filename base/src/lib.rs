@@ -12,7 +12,7 @@
 //! - the JSON forms equal etcd's byte for byte.
 //!
 //! Entry points: [`Revision`], [`RowKey`], [`schema`], [`ids`], [`Member`], [`ConfState`],
-//! [`KeyRange`], [`text`], [`version`].
+//! [`KeyRange`], [`text`], [`time`], [`version`].
 
 #![forbid(unsafe_code)]
 
@@ -23,6 +23,7 @@ mod range;
 mod revision;
 pub mod schema;
 pub mod text;
+pub mod time;
 pub mod urls;
 pub mod version;
 

@@ -20,6 +20,7 @@ const GRAPH: &[(&str, &[&str])] = &[
     ("backend", &["base", "snapshot"]),
     ("mvcc", &["backend", "base", "proto"]),
     ("raftnode", &["base", "proto", "wal"]),
+    ("rafthttp", &["base", "proto"]),
     ("apply", &["backend", "base", "mvcc", "proto"]),
     ("tls", &["base"]),
     ("client", &["base", "proto"]),

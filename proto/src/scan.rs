@@ -42,6 +42,10 @@ pub enum Shape {
     Txn,
     /// `RequestOp`.
     Op,
+    /// `raftpb.Message`.
+    Raft,
+    /// `raftpb.Snapshot`.
+    RaftSnapshot,
 }
 
 impl Shape {
@@ -61,6 +65,12 @@ impl Shape {
                 4 => Some(Self::Txn),
                 _ => None,
             },
+            Self::Raft => match field {
+                7 => Some(Self::Leaf),
+                9 => Some(Self::RaftSnapshot),
+                _ => None,
+            },
+            Self::RaftSnapshot => (field == 2).then_some(Self::LeafAt(1)),
         }
     }
 }

@@ -4,7 +4,6 @@
 //! [`FATAL`] and [`PANIC`]. Values that are lists are wrapped in [`List`].
 
 mod layer;
-mod time;
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -17,7 +16,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use crate::config::{LogConfig, Notice};
 use layer::ZapLayer;
 
-pub use time::Timestamp;
+pub use base::time::Timestamp;
 
 /// The target of events logged at level `fatal`.
 pub const FATAL: &str = "fatal";

@@ -1,0 +1,152 @@
+//! Probes of a peer: round trip and difference of clocks.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::{Request, StatusCode, Uri};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+
+use crate::Body;
+use crate::limits::{
+    CLOCK_DIFFERENCE_MAX, ERROR_TEXT_BYTES_MAX, IO_TIMEOUT, PROBE_INTERVAL, PROBE_LOOK,
+    PROBE_LOOK_UNHEALTHY,
+};
+use crate::link::Link;
+use crate::peer::Peer;
+use crate::transport::Shared;
+
+pub(crate) const PATH: &str = "/raft/probing";
+/// The share of a new round trip in the smoothed one: an eighth, as TCP has it.
+const SMOOTHING: u32 = 8;
+
+/// The answer to a probe.
+pub(crate) fn answer(now: SystemTime) -> String {
+    format!("{{\"OK\":true,\"Now\":\"{}\"}}\n", base::time::Rfc3339Nano(now))
+}
+
+/// What the probes have shown.
+#[derive(Debug, Default)]
+struct Health {
+    healthy: bool,
+    round_trip: Option<Duration>,
+    clock_difference: Duration,
+}
+
+impl Health {
+    fn note(&mut self, round_trip: Duration, sent: SystemTime, remote: SystemTime) {
+        let before = self.round_trip.unwrap_or(round_trip);
+        self.round_trip = Some((before * (SMOOTHING - 1) + round_trip) / SMOOTHING);
+        let here = sent + round_trip / 2;
+        let ahead = remote.duration_since(here);
+        self.clock_difference = ahead.unwrap_or_else(|behind| behind.duration());
+        self.healthy = true;
+    }
+
+    /// Counts and tells what there is to tell; the time until the next look.
+    fn look(&self, peer: &Peer) -> Duration {
+        let id = format!("{:x}", peer.id);
+        if self.clock_difference > CLOCK_DIFFERENCE_MAX {
+            let difference = format!("{:?}", self.clock_difference);
+            tracing::warn!("remote-peer-id" = id, difference, "prober found high clock drift");
+        }
+        if let Some(round_trip) = self.round_trip {
+            peer.counters.round_trip.observe(round_trip);
+        }
+        if self.healthy {
+            return PROBE_LOOK;
+        }
+        tracing::warn!("remote-peer-id" = id, "prober detected unhealthy status");
+        PROBE_LOOK_UNHEALTHY
+    }
+}
+
+/// Probes the peer until it is stopped.
+pub(crate) async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
+    let mut health = Health::default();
+    let mut look = Instant::now() + PROBE_LOOK_UNHEALTHY;
+    let mut ticks = interval(PROBE_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut kept = None;
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {
+                match timeout(IO_TIMEOUT, probe(&shared, &peer, kept.take(), &mut health)).await {
+                    Ok(Some(link)) => kept = Some(link),
+                    Ok(None) | Err(_) => health.healthy = false,
+                }
+            }
+            () = tokio::time::sleep_until(look) => look = Instant::now() + health.look(&peer),
+        }
+    }
+}
+
+/// One probe, on the connection that was kept or on a new one; the connection if it can be
+/// used again.
+async fn probe(
+    shared: &Shared,
+    peer: &Peer,
+    kept: Option<Link>,
+    health: &mut Health,
+) -> Option<Link> {
+    let url = peer.urls.pick();
+    if let Some(link) = kept.filter(|link| link.url() == url)
+        && let Some(link) = ask(link, health).await
+    {
+        return Some(link);
+    }
+    ask(Link::open(&*shared.dial, &url, shared.times).await.ok()?, health).await
+}
+
+async fn ask(mut link: Link, health: &mut Health) -> Option<Link> {
+    let mut request = Request::new(Body::whole(""));
+    *request.uri_mut() = Uri::from_static(PATH);
+    let (sent, started) = (SystemTime::now(), Instant::now());
+    let (head, mut body) = link.ask(request).await.ok()?.into_parts();
+    let round_trip = started.elapsed();
+    if head.status != StatusCode::OK {
+        return None;
+    }
+    let text = link.whole(&mut body, ERROR_TEXT_BYTES_MAX).await.ok()?;
+    let answer: serde_json::Value = serde_json::from_slice(&text).ok()?;
+    let now = base::time::parse_rfc3339(answer["Now"].as_str()?)?;
+    if answer["OK"] != true {
+        return None;
+    }
+    health.note(round_trip, sent, now);
+    Some(link)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::Counters;
+
+    #[test]
+    fn an_answer_names_the_moment() {
+        let at = base::time::parse_rfc3339("2026-11-22T14:25:46.947810746Z").expect("a moment");
+        assert_eq!(answer(at), "{\"OK\":true,\"Now\":\"2026-11-22T14:25:46.947810746Z\"}\n");
+    }
+
+    #[test]
+    fn round_trips_are_smoothed_and_clocks_compared() {
+        let mut health = Health::default();
+        let sent = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
+        let ms = Duration::from_millis;
+        health.note(ms(8), sent, sent + ms(4));
+        assert_eq!((health.round_trip, health.clock_difference), (Some(ms(8)), ms(0)));
+        health.note(ms(16), sent, sent - ms(2992));
+        assert_eq!((health.round_trip, health.clock_difference), (Some(ms(9)), ms(3000)));
+    }
+
+    #[test]
+    fn a_look_counts_the_round_trip_and_comes_sooner_while_unhealthy() {
+        let peer = Peer::new(2, vec![], Counters::new().of(2));
+        let mut health = Health::default();
+        assert_eq!(health.look(&peer), PROBE_LOOK_UNHEALTHY);
+        let now = SystemTime::now();
+        health.note(Duration::from_millis(1), now, now);
+        assert_eq!(health.look(&peer), PROBE_LOOK);
+        let counted = peer.counters.read().round_trip.counts;
+        assert_eq!((counted.iter().sum::<u64>(), counted[4]), (1, 1), "up to 1.6 ms");
+    }
+}
