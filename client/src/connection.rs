@@ -79,6 +79,13 @@ impl Connection {
         }
     }
 
+    /// Dials until an endpoint answers.
+    ///
+    /// Cancel safe: dropping the future stops the dialling.
+    pub async fn connected(&self) {
+        self.channel().await;
+    }
+
     async fn dial(&self, at: usize) -> Result<Channel, tonic::transport::Error> {
         let (target, endpoint) = &self.0.endpoints[at];
         let connector = Connector { target: target.clone(), notes: self.0.notes.clone() };

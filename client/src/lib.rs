@@ -138,7 +138,7 @@ impl Client {
     ///
     /// Cancel safe: dropping the future stops the dialling.
     pub async fn connected(&self) {
-        self.connection.channel().await;
+        self.connection.connected().await;
     }
 
     stub!(

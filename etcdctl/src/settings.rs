@@ -26,6 +26,8 @@ pub(crate) struct Settings {
     pub(crate) dial_timeout: Duration,
     /// Bound for the RPCs of one command.
     pub(crate) command_timeout: Duration,
+    /// The same when it was set, for commands that otherwise take as long as they take.
+    pub(crate) explicit_timeout: Option<Duration>,
     /// Period of HTTP/2 pings.
     pub(crate) keepalive_time: Duration,
     /// How long a ping may stay unanswered.
@@ -65,6 +67,9 @@ impl Settings {
             endpoints,
             dial_timeout: duration(parsed, "dial-timeout"),
             command_timeout: duration(parsed, "command-timeout"),
+            explicit_timeout: parsed
+                .given("command-timeout")
+                .then(|| duration(parsed, "command-timeout")),
             keepalive_time: duration(parsed, "keepalive-time"),
             keepalive_timeout: duration(parsed, "keepalive-timeout"),
             request_bytes_max: size(parsed, "max-request-bytes", REQUEST_BYTES_DEFAULT),
@@ -233,6 +238,21 @@ mod tests {
         assert_eq!((settings.style.format, settings.style.hex), (Format::Json, true));
         assert_eq!(settings.dial_timeout, Duration::from_secs(2));
         assert_eq!(settings.user, None);
+    }
+
+    #[test]
+    fn a_timeout_that_is_set_is_told_from_the_default() {
+        let second = Duration::from_secs(1);
+        for (flags, variables, explicit) in [
+            (&[][..], &[][..], None),
+            (&["--command-timeout=1s"], &[], Some(second)),
+            (&[], &[("ETCDCTL_COMMAND_TIMEOUT", "1s")], Some(second)),
+            (&[], &[("ETCDCTL_COMMAND_TIMEOUT", "")], None),
+        ] {
+            let settings = settings(flags, variables).expect("settings");
+            assert_eq!(settings.explicit_timeout, explicit, "{flags:?} {variables:?}");
+            assert_eq!(settings.command_timeout, explicit.unwrap_or(5 * second));
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ const GRAPH: &[(&str, &[&str])] = &[
     ("tls", &["base"]),
     ("client", &["base", "proto"]),
     ("server", &["apply", "backend", "base", "mvcc", "proto", "raftnode", "wal"]),
-    ("etcdctl", &["base", "client", "proto"]),
+    ("etcdctl", &["base", "client", "proto", "snapshot"]),
     ("etcdutl", &["apply", "backend", "base", "mvcc", "wal"]),
     ("bench", &["base", "client", "proto"]),
     ("integration-tests", &["base", "client", "proto", "wal"]),

@@ -54,7 +54,7 @@ impl Parsed {
         self.values.get(flag).expect("the command tree declares the flag")
     }
 
-    /// True when the flag stood on the command line.
+    /// True when the flag stood on the command line, or the environment gave it a value.
     pub(crate) fn given(&self, flag: &str) -> bool {
         self.given.contains(&flag)
     }
@@ -62,6 +62,7 @@ impl Parsed {
     /// Replaces the value of a flag, as the environment does.
     pub(crate) fn replace(&mut self, flag: &'static str, value: Value) {
         self.values.insert(flag, value);
+        self.given.push(flag);
     }
 }
 

@@ -12,6 +12,8 @@ mod member;
 mod move_leader;
 mod put;
 mod shell_words;
+mod snapshot;
+mod snapshot_file;
 mod txn;
 mod txn_input;
 mod watch;
@@ -78,6 +80,8 @@ async fn dispatch(found: &Found, parsed: Parsed) -> Result<(), Failure> {
         "move-leader" => move_leader::run(parsed).await,
         "options" => output::write(cli::options().as_bytes()),
         "put" => put::run(parsed).await,
+        "snapshot save" => snapshot::save(parsed).await,
+        "snapshot status" => snapshot::status(parsed),
         "txn" => txn::run(parsed).await,
         "version" => version(),
         "watch" => watch::run(parsed).await,

@@ -41,6 +41,12 @@ pub(super) fn render(reply: &Reply<'_>, hex: bool) -> Option<Vec<u8>> {
         Reply::Health(rows) => rows.iter().for_each(|row| out.health(row)),
         Reply::Status(rows) => rows.iter().for_each(|row| out.status(row)),
         Reply::HashKv(rows) => rows.iter().for_each(|row| out.hash_kv(row)),
+        Reply::SnapshotStatus(status) => {
+            out.field("Hash", status.hash);
+            out.field("Revision", status.revision);
+            out.field("Keys", status.rows);
+            out.field("Size", status.size_bytes);
+        }
     }
     Some(out.out.into_bytes())
 }

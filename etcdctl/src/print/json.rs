@@ -35,6 +35,7 @@ pub(super) fn render(reply: &Reply<'_>, hex: bool) -> Vec<u8> {
         Reply::Health(rows) => list(out, rows, health),
         Reply::Status(rows) => list(out, rows, status),
         Reply::HashKv(rows) => list(out, rows, hash_kv),
+        Reply::SnapshotStatus(status) => snapshot_status(out, status),
     }
     text.push('\n');
     text.into_bytes()
@@ -331,5 +332,14 @@ fn hash_kv(out: &mut String, row: &EndpointHashKv) {
     inner.int("compact_revision", row.hash_kv.compact_revision);
     inner.int("hash_revision", row.hash_kv.hash_revision);
     inner.end();
+    object.end();
+}
+
+fn snapshot_status(out: &mut String, status: &snapshot::Status) {
+    let mut object = Object::begin(out);
+    object.number("hash", status.hash);
+    object.number("revision", status.revision);
+    object.number("totalKey", status.rows);
+    object.number("totalSize", status.size_bytes);
     object.end();
 }

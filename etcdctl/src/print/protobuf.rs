@@ -31,7 +31,7 @@ pub(super) fn render(reply: &Reply<'_>) -> Result<Vec<u8>, Unsupported> {
             let text = "marshal unsupported for type *clientv3.LeaseRevokeResponse ()";
             return Err(Unsupported { text: text.to_owned() });
         }
-        Reply::Health(_) | Reply::Status(_) | Reply::HashKv(_) => {
+        Reply::Health(_) | Reply::Status(_) | Reply::HashKv(_) | Reply::SnapshotStatus(_) => {
             return Err(unsupported(Format::Protobuf));
         }
     })

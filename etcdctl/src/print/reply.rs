@@ -41,6 +41,8 @@ pub(crate) enum Reply<'a> {
     Status(&'a [EndpointStatus]),
     /// `endpoint hashkv`.
     HashKv(&'a [EndpointHashKv]),
+    /// `snapshot status`.
+    SnapshotStatus(&'a snapshot::Status),
 }
 
 /// What happened to a member.
@@ -146,6 +148,16 @@ pub(super) fn hash_kv_cells(row: &EndpointHashKv) -> Vec<String> {
 /// The cells of one row of `endpoint health` in a table.
 pub(super) fn health_cells(row: &EndpointHealth) -> Vec<String> {
     vec![row.endpoint.clone(), row.health.to_string(), row.took.clone(), row.error.clone()]
+}
+
+/// The cells of the one row of `snapshot status`. Its keys are the rows of all buckets.
+pub(super) fn snapshot_cells(status: &snapshot::Status) -> Vec<String> {
+    vec![
+        format!("{:x}", status.hash),
+        status.revision.to_string(),
+        status.rows.to_string(),
+        base::text::humanize_bytes(status.size_bytes),
+    ]
 }
 
 /// The name of an alarm type as etcd writes it.

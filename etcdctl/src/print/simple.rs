@@ -50,6 +50,7 @@ pub(super) fn render(reply: &Reply<'_>, hex: bool) -> Vec<u8> {
         Reply::HashKv(rows) => {
             out.rows(rows.iter().map(|r: &EndpointHashKv| reply::hash_kv_cells(r)));
         }
+        Reply::SnapshotStatus(status) => out.rows([reply::snapshot_cells(status)].into_iter()),
     }
     out.out
 }

@@ -16,6 +16,7 @@ const ASCII: TableStyle = TableStyle::new()
 const MEMBERS: &[&str] = &["ID", "STATUS", "NAME", "PEER ADDRS", "CLIENT ADDRS", "IS LEARNER"];
 const HEALTH: &[&str] = &["ENDPOINT", "HEALTH", "TOOK", "ERROR"];
 const HASH_KV: &[&str] = &["ENDPOINT", "HASH", "HASH REVISION"];
+const SNAPSHOT: &[&str] = &["HASH", "REVISION", "TOTAL KEYS", "TOTAL SIZE"];
 const STATUS: &[&str] = &[
     "ENDPOINT",
     "ID",
@@ -42,6 +43,9 @@ pub(super) fn render(reply: &Reply<'_>) -> Option<Vec<u8>> {
         Reply::Health(rows) => draw(HEALTH, rows.iter().map(reply::health_cells)),
         Reply::Status(rows) => draw(STATUS, rows.iter().map(reply::status_cells)),
         Reply::HashKv(rows) => draw(HASH_KV, rows.iter().map(reply::hash_kv_cells)),
+        Reply::SnapshotStatus(status) => {
+            draw(SNAPSHOT, [reply::snapshot_cells(status)].into_iter())
+        }
         Reply::Put(_)
         | Reply::Get { .. }
         | Reply::Delete(_)

@@ -599,6 +599,34 @@ fn hash_kv_prints_hash_and_revision() {
 }
 
 #[test]
+fn snapshot_status_prints_what_it_did_before_it_moved() {
+    let status = snapshot::Status {
+        hash: 0x6ebb_8db0,
+        revision: 65,
+        live_keys: 5,
+        rows: 80,
+        size_bytes: 28_672,
+        version: "3.7.0".to_owned(),
+    };
+    let reply = Reply::SnapshotStatus(&status);
+    check(Format::Simple, &reply, "6ebb8db0, 65, 80, 29 kB\n");
+    let json = "{\"hash\":1857785264,\"revision\":65,\"totalKey\":80,\"totalSize\":28672}\n";
+    check(Format::Json, &reply, json);
+    let fields = "\"Hash\" : 1857785264\n\"Revision\" : 65\n\"Keys\" : 80\n\"Size\" : 28672\n";
+    check(Format::Fields, &reply, fields);
+    check(
+        Format::Table,
+        &reply,
+        "+----------+----------+------------+------------+\n\
+         |   HASH   | REVISION | TOTAL KEYS | TOTAL SIZE |\n\
+         +----------+----------+------------+------------+\n\
+         | 6ebb8db0 |       65 |         80 |      29 kB |\n\
+         +----------+----------+------------+------------+\n",
+    );
+    check_refused(Format::Protobuf, &reply, "protobuf not supported as output format");
+}
+
+#[test]
 fn every_json_output_is_one_line_of_json() {
     let (txn, members, rows) = (txn(), members(), [status()]);
     for reply in [Reply::Txn(&txn), Reply::Members(&members), Reply::Status(&rows)] {

@@ -120,6 +120,16 @@ impl Session {
         Err(failure(&status))
     }
 
+    /// Waits for a connection for as long as `--dial-timeout` says.
+    ///
+    /// # Errors
+    /// No endpoint could be reached.
+    pub(crate) async fn connected(&self) -> Result<(), Failure> {
+        let deadline = Deadline::after(self.settings.dial_timeout);
+        let connected = deadline.bound(self.connection.connected()).await;
+        connected.ok_or_else(|| failure(&status::unreachable(self.connection.dial_error())))
+    }
+
     /// One request, a stream of answers.
     ///
     /// # Errors

@@ -33,13 +33,20 @@ pub(super) fn deadline(dial: Option<String>) -> Status {
     Status::deadline_exceeded(match dial {
         None => DEADLINE.to_owned(),
         Some(reason) => {
-            let dialing =
-                base::text::quote(format!("transport: Error while dialing: {reason}").as_bytes());
-            format!(
-                "latest balancer error: last connection error: connection error: desc = {dialing}"
-            )
+            let error = connection_error(&reason);
+            format!("latest balancer error: last connection error: {error}")
         }
     })
+}
+
+/// No connection within the time for dialling; `dial` tells why.
+pub(super) fn unreachable(dial: Option<String>) -> Status {
+    Status::unavailable(connection_error(dial.as_deref().unwrap_or(DEADLINE)))
+}
+
+fn connection_error(reason: &str) -> String {
+    let text = format!("transport: Error while dialing: {reason}");
+    format!("connection error: desc = {}", base::text::quote(text.as_bytes()))
 }
 
 /// A request above the client's own limit.

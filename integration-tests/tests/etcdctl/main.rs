@@ -2,8 +2,10 @@
 //! members, leaders and backups, which need a cluster of several members or a real backup.
 
 mod endpoints;
+mod fake;
 mod leader;
 mod members;
+mod snapshot;
 
 use integration_tests::{Output, Tool};
 use std::time::Duration;
