@@ -206,7 +206,7 @@ fn host(url: &str) -> Option<HeaderValue> {
 }
 
 /// Sends one request on a connection of its own and reads the whole answer.
-pub(crate) async fn ask_once(
+pub async fn ask(
     dial: &dyn Dial,
     url: &str,
     request: Request<Bytes>,

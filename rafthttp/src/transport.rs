@@ -20,7 +20,7 @@ use crate::limits::{
     DIAL_BASE, INBOX_BYTES_MAX, INBOX_MESSAGES_MAX, IO_TIMEOUT, PIPELINE_WORKERS, REMOTES_MAX,
     SNAPSHOT_SENDS_MAX,
 };
-use crate::link::{RequestError, Times, ask_once};
+use crate::link::{RequestError, Times, ask};
 use crate::peer::Peer;
 use crate::stats::{Counters, Stats};
 use crate::{
@@ -268,7 +268,7 @@ impl Transport {
         request: Request<Bytes>,
         timeout: Duration,
     ) -> Result<Response<Bytes>, RequestError> {
-        ask_once(&*self.0.dial, url_base, request, timeout).await
+        ask(&*self.0.dial, url_base, request, timeout).await
     }
 
     /// What was counted so far.

@@ -7,10 +7,8 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use apply::ApplyError;
-use base::version;
 use proto::etcdserverpb::alarm_request::AlarmAction;
 use proto::etcdserverpb::{AlarmRequest, AlarmType, CompactionRequest, LeaseRevokeRequest};
-use proto::membershippb::{Attributes, ClusterMemberAttrSetRequest, ClusterVersionSetRequest};
 use proto::request::Kind;
 use raftnode::Role;
 use tokio::sync::Semaphore;
@@ -23,9 +21,12 @@ use crate::lease_keeper::{CHECK_INTERVAL, REVOKES_IN_FLIGHT_MAX};
 use crate::logging::{List, go_duration};
 use crate::proposer::SWEEP_INTERVAL;
 use crate::state::Shared;
+use crate::versions;
 
-/// Time between two decisions about the cluster version (etcd: 4 s).
-const VERSION_INTERVAL: Duration = Duration::from_secs(4);
+/// How long after its start a member hastens its first election (etcd: 5 s).
+const MEET_WITHIN: Duration = Duration::from_secs(5);
+/// Time between two looks at who is connected by then.
+const MEET_LOOK: Duration = Duration::from_millis(20);
 /// Time between two looks at the background jobs of the storage engine.
 const STORE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Time between two looks at the number of open descriptors (etcd: 10 min).
@@ -44,9 +45,10 @@ pub fn start(
     loops.spawn(expire_leases(shared.clone()));
     loops.spawn(compact(shared.clone(), retention));
     loops.spawn(raise_no_space(shared.clone()));
-    loops.spawn(join(shared.clone(), published));
+    loops.spawn(versions::run(shared.clone(), published));
     loops.spawn(watch_store(shared.clone()));
     loops.spawn(watch_descriptors());
+    loops.spawn(hasten_election(shared.clone()));
     loops
 }
 
@@ -54,6 +56,38 @@ fn every(period: Duration) -> tokio::time::Interval {
     let mut interval = tokio::time::interval(period);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval
+}
+
+/// Spares members that have met the wait for a first election.
+async fn hasten_election(shared: Arc<Shared>) {
+    let config = &shared.config;
+    let id = format!("{:x}", shared.member_id);
+    if shared.is_alone() {
+        return;
+    }
+    if !config.initial_election_tick_advance {
+        tracing::info!("local-member-id" = id, "skipping initial election tick advance");
+        return;
+    }
+    let give_up = Instant::now() + MEET_WITHIN;
+    while Instant::now() < give_up && shared.raft.status().leader() == 0 {
+        let members: Vec<u64> =
+            shared.state.cluster.read().members.iter().map(|member| member.id).collect();
+        let active = members.iter().filter(|id| shared.peers.active_since(**id).is_some()).count();
+        if active > 1 || (active == 1 && members.len() == 2) {
+            let ticks = u32::try_from(config.election_ticks()).unwrap_or(u32::MAX);
+            let ticks = ticks.saturating_sub(2);
+            tracing::info!(
+                "local-member-id" = id,
+                "forward-ticks" = ticks,
+                "active-remote-members" = active,
+                "initialized peer connections; fast-forwarding election ticks"
+            );
+            shared.raft.advance_ticks(ticks);
+            return;
+        }
+        tokio::time::sleep(MEET_LOOK).await;
+    }
 }
 
 /// Ends waits that took too long.
@@ -135,7 +169,7 @@ async fn revoke_expired(shared: &Shared, id: i64) {
 
 /// Proposes compactions as `--auto-compaction-*` ask for.
 async fn compact(shared: Arc<Shared>, retention: Retention) {
-    let revision = shared.store.current_revision();
+    let revision = shared.store().current_revision();
     let Some(mut schedule) = Schedule::new(retention, revision) else { return };
     let mut ticks = every(schedule.tick());
     // The first tick is due at once; the schedule counts from now.
@@ -143,7 +177,7 @@ async fn compact(shared: Arc<Shared>, retention: Retention) {
     loop {
         ticks.tick().await;
         let leading = shared.raft.status().is_leader();
-        let Some(revision) = schedule.due(shared.store.current_revision(), leading) else {
+        let Some(revision) = schedule.due(shared.store().current_revision(), leading) else {
             continue;
         };
         if compact_at(&shared, retention, &schedule, revision).await {
@@ -220,89 +254,12 @@ async fn raise_no_space(shared: Arc<Shared>) {
     }
 }
 
-/// Makes this member known, then sees to the cluster version: in this order, so that the head of
-/// a new log is the one etcd writes.
-async fn join(shared: Arc<Shared>, published: mpsc::SyncSender<()>) {
-    publish(&shared).await;
-    // The start that waits for it may have been given up.
-    published.try_send(()).ok();
-    agree_on_version(shared).await;
-}
-
-/// Tells the cluster this member's name and client URLs, again and again until it knows.
-async fn publish(shared: &Shared) {
-    let config = &shared.config;
-    let urls: Vec<String> = config.advertise_client_urls.iter().map(ToString::to_string).collect();
-    let request = ClusterMemberAttrSetRequest {
-        member_id: shared.member_id,
-        member_attributes: Some(Attributes {
-            name: config.name.clone(),
-            client_urls: urls.clone(),
-        }),
-    };
-    let id = format!("{:x}", shared.member_id);
-    let cluster = format!("{:x}", shared.cluster_id);
-    let timeout = go_duration(config.request_timeout());
-    loop {
-        let answer = shared.proposer.propose(Kind::ClusterMemberAttrSet, &request).await;
-        let failed = match answer {
-            Ok(answer) => answer.result.err().map(|e| e.to_string()),
-            Err(error) => Some(error.to_string()),
-        };
-        let Some(error) = failed else { break };
-        tracing::warn!(
-            "local-member-id" = id,
-            "publish-timeout" = timeout,
-            error,
-            "failed to publish local member to cluster through raft"
-        );
-        // A refusal comes at once; a busy loop would not help.
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    tracing::info!(
-        "local-member-id" = id,
-        "local-member-attributes" =
-            format!("{{Name:{} ClientURLs:[{}]}}", config.name, urls.join(" ")),
-        "cluster-id" = cluster,
-        "publish-timeout" = timeout,
-        "published local member to cluster through raft"
-    );
-}
-
-/// Raises the cluster version to what all members run: with one member, to its own.
-async fn agree_on_version(shared: Arc<Shared>) {
-    let mut ticks = every(VERSION_INTERVAL);
-    let ours: version::Version = version::CLUSTER.parse().expect("our own version is one");
-    loop {
-        let current = shared.state.cluster.read().version;
-        if shared.raft.status().is_leader() && current.is_none_or(|v| v < ours) {
-            let what = match current {
-                None => "setting up initial cluster version using v3 API",
-                Some(_) => "updating cluster version using v3 API",
-            };
-            tracing::info!("cluster-version" = version::CLUSTER, "{what}");
-            let request = ClusterVersionSetRequest { ver: version::CLUSTER.to_owned() };
-            let answer = shared.proposer.propose(Kind::ClusterVersionSet, &request).await;
-            match answer {
-                Ok(_) => tracing::info!(
-                    "cluster-version" = version::CLUSTER,
-                    "cluster version is updated"
-                ),
-                Err(error) => {
-                    tracing::warn!(error = %error, "failed to update cluster version");
-                }
-            }
-        }
-        ticks.tick().await;
-    }
-}
-
 /// Ends the member when a job of the storage engine has failed.
 async fn watch_store(shared: Arc<Shared>) {
     let mut ticks = every(STORE_CHECK_INTERVAL);
     loop {
         ticks.tick().await;
-        if let Err(error) = shared.store.background_error() {
+        if let Err(error) = shared.store().background_error() {
             crate::fatal::die("storage engine failed", &error);
         }
     }

@@ -9,21 +9,25 @@
 
 mod cluster;
 mod dirs;
+mod force;
+mod remote;
 
 use apply::{StateMachine, quota::Quota};
-use backend::Backend;
-use base::ConfState;
+use backend::{Backend, Rows as _};
+use base::schema::{self, Bucket};
+use base::{ConfState, Member};
 use bytes::Bytes;
 use mvcc::Store;
 use prost::Message as _;
 use proto::raftpb;
 use raftnode::{Boot, Founder, LogPosition};
-use wal::{Metadata, Recovered, SnapDir, Wal};
+use wal::{Entry, Metadata, Recovered, SnapDir, Wal};
 
 use crate::config::Config;
 
 pub use cluster::Identity;
 pub use dirs::DataDir;
+pub use remote::{Ask, Told, Versions};
 
 /// Why a member does not start.
 #[derive(Debug, thiserror::Error)]
@@ -67,8 +71,8 @@ pub struct Booted {
     pub member_id: u64,
     /// The cluster.
     pub cluster_id: u64,
-    /// Whether a cluster was founded just now.
-    pub founded: bool,
+    /// Members that the state machine does not know yet: of a cluster that is joined or founded.
+    pub members: Vec<Member>,
 }
 
 impl std::fmt::Debug for Booted {
@@ -81,25 +85,61 @@ impl std::fmt::Debug for Booted {
 ///
 /// # Errors
 /// The first thing that stands in the way; nothing that was there is changed then.
-pub fn boot(config: &Config) -> Result<Booted, Error> {
+pub fn boot(config: &Config, ask: &dyn Ask) -> Result<Booted, Error> {
     let dirs = DataDir::open(config)?;
     let initialized = Wal::exists(&dirs.wal)?;
     // Flags are checked before anything is made; restarts do not look at them.
-    let identity = if initialized { None } else { Some(Identity::from_flags(config)?) };
+    let identity = if initialized { None } else { Some(identify(config, ask)?) };
     let snap_dir = SnapDir::open(&dirs.snap, None)?;
     let backend_path = dirs.snap.join("db");
     let known = backend_path.exists();
     let backend = Backend::open(&backend_path, &backend::Options::default())?;
+    let backend = take_over_staged(&dirs, backend)?;
     defragment_if_wasteful(config, &backend)?;
-    let options = mvcc::Options {
-        compaction_batch_rows: config.compaction_batch_limit,
-        compaction_pause: config.compaction_sleep,
-        ..mvcc::Options::default()
-    };
-    let machine = StateMachine::open(Store::open(backend, options)?, machine_options(config))?;
+    let opened = Store::open(backend, store_options(config))?;
+    let machine = StateMachine::open(opened, machine_options(config))?;
     match identity {
         Some(identity) => found(config, dirs, machine, snap_dir, &identity),
         None => restart(config, dirs, machine, snap_dir, known),
+    }
+}
+
+/// Installs the received backend that the log names already, if the process ended in between.
+fn take_over_staged(dirs: &DataDir, backend: Backend) -> Result<Backend, Error> {
+    let Some(staged) = backend.staged()? else { return Ok(backend) };
+    let index = |backend: &Backend| -> Result<u64, Error> {
+        let row = backend.get(Bucket::Meta, schema::CONSISTENT_INDEX)?;
+        Ok(row.and_then(|row| row.as_ref().try_into().ok()).map_or(0, u64::from_be_bytes))
+    };
+    let mark = match Wal::exists(&dirs.wal)? {
+        true => wal::valid_snapshots(&dirs.wal)?.last().map_or(0, |mark| mark.index),
+        false => 0,
+    };
+    let received = index(staged.backend())?;
+    if mark > index(&backend)? && received == mark {
+        tracing::info!("snapshot-index" = mark, "taking over the received backend");
+        return Ok(staged.install()?);
+    }
+    tracing::info!("snapshot-index" = received, "dropping a received backend");
+    Ok(backend)
+}
+
+/// Who a member is that was never started.
+fn identify(config: &Config, ask: &dyn Ask) -> Result<Identity, Error> {
+    if config.join_existing {
+        return remote::join(config, ask);
+    }
+    let identity = Identity::from_flags(config)?;
+    remote::check_not_started(&identity, ask)?;
+    Ok(identity)
+}
+
+/// How a store is opened.
+pub fn store_options(config: &Config) -> mvcc::Options {
+    mvcc::Options {
+        compaction_batch_rows: config.compaction_batch_limit,
+        compaction_pause: config.compaction_sleep,
+        ..mvcc::Options::default()
     }
 }
 
@@ -107,7 +147,7 @@ fn machine_options(config: &Config) -> apply::Options {
     apply::Options {
         quota: Quota::from_flag(config.quota_backend_bytes),
         lease_ttl_min_s: config.min_lease_ttl(),
-        learners_max: 1,
+        learners_max: config.max_learners,
     }
 }
 
@@ -137,7 +177,7 @@ fn found(
             dirs.wal.display(),
         ));
     }
-    let metadata = Metadata { node_id: identity.member.id, cluster_id: identity.cluster_id };
+    let metadata = Metadata { node_id: identity.member_id, cluster_id: identity.cluster_id };
     let wal = Wal::create(&dirs.wal, &metadata, &wal_options(config, (0, 0)))?;
     tracing::info!(
         "local-member-id" = format!("{:x}", metadata.node_id),
@@ -145,7 +185,7 @@ fn found(
         "starting local member"
     );
     let recovered = Recovered { metadata, ..Recovered::default() };
-    let boot = Boot { founders: vec![identity.founder()], ..Boot::default() };
+    let boot = Boot { founders: identity.founders(), ..Boot::default() };
     Ok(Booted {
         dirs,
         wal,
@@ -155,7 +195,7 @@ fn found(
         snap_dir,
         member_id: metadata.node_id,
         cluster_id: metadata.cluster_id,
-        founded: true,
+        members: identity.members.clone(),
     })
 }
 
@@ -181,7 +221,7 @@ fn restart(
             mark.0
         ));
     }
-    let (wal, recovered) =
+    let (mut wal, mut recovered) =
         Wal::open(&dirs.wal, mark, &wal_options(config, (applied, machine.term())))?;
     if recovered.repaired.is_some() {
         tracing::info!(path = %dirs.wal.display(), "repaired WAL");
@@ -189,27 +229,36 @@ fn restart(
     let metadata = recovered.metadata;
     let (member_id, cluster_id) = (metadata.node_id, metadata.cluster_id);
     let conf_state = machine.conf_state();
-    check_membership(&dirs, &machine, &conf_state, member_id)?;
+    check_membership(&dirs, &machine, member_id)?;
+    let conf_state = match mark.0 {
+        0 => with_founders(conf_state, applied, &recovered.entries),
+        _ => conf_state,
+    };
     let mut boot = Boot {
         snapshot: LogPosition { index: mark.0, term: mark.1 },
         applied,
         conf_state,
         founders: Vec::new(),
     };
+    let mut members = Vec::new();
     let unfounded = recovered.hard_state.is_empty() && mark.0 == 0 && applied == 0;
-    if unfounded {
+    if unfounded && !config.join_existing {
         // The process ended before the founding entries and their hard state were whole.
         let identity = Identity::from_flags(config)?;
-        if (identity.member.id, identity.cluster_id) != (member_id, cluster_id) {
+        if (identity.member_id, identity.cluster_id) != (member_id, cluster_id) {
             return refuse(format!(
                 "the log in {} belongs to member {member_id:x} of cluster {cluster_id:x}, the \
                  flags describe member {:x} of cluster {:x}",
                 dirs.wal.display(),
-                identity.member.id,
+                identity.member_id,
                 identity.cluster_id
             ));
         }
-        boot.founders = vec![identity.founder()];
+        boot.founders = identity.founders();
+        members = identity.members;
+    }
+    if config.force_new_cluster {
+        force::alone(&mut wal, &mut recovered, &machine)?;
     }
     tracing::info!(
         "cluster-id" = format!("{cluster_id:x}"),
@@ -226,28 +275,41 @@ fn restart(
         snap_dir,
         member_id,
         cluster_id,
-        founded: false,
+        members,
     })
 }
 
-/// Refuses data of another member, and clusters that need peers.
+/// Raft starts with all founders, also when the state machine was stopped amid taking them in.
+fn with_founders(mut stored: ConfState, applied: u64, entries: &[Entry]) -> ConfState {
+    let end = raftnode::founding_end(entries);
+    if applied >= end {
+        return stored;
+    }
+    let founding = entries.iter().filter(|entry| entry.index <= end);
+    for change in founding.filter_map(|e| raftpb::ConfChange::decode(e.data.clone()).ok()) {
+        stored.voters.push(change.node_id());
+    }
+    stored.voters.sort_unstable();
+    stored.voters.dedup();
+    stored
+}
+
+/// Refuses data of another member.
 fn check_membership(
     dirs: &DataDir,
     machine: &StateMachine,
-    conf_state: &ConfState,
     member_id: u64,
 ) -> Result<(), Error> {
-    let others = conf_state.voters.iter().chain(&conf_state.learners).any(|id| *id != member_id);
-    let known = machine.state().cluster.read().members.get(member_id).is_some();
-    if machine.consistent_index() > 0 && !known {
+    let cluster = machine.state().cluster.read();
+    let known = cluster.members.get(member_id).is_some();
+    // One that was removed learns it from the others, and stops in the proper way.
+    let removed = cluster.members.is_removed(member_id);
+    if machine.consistent_index() > 0 && !known && !removed && !cluster.members.is_empty() {
         return refuse(format!(
             "the log in {} belongs to member {member_id:x}, which the backend {} does not know",
             dirs.wal.display(),
             dirs.snap.join("db").display()
         ));
-    }
-    if others {
-        return refuse(cluster::NEEDS_PEERS);
     }
     Ok(())
 }
@@ -274,14 +336,21 @@ fn defragment_if_wasteful(config: &Config, backend: &Backend) -> Result<(), Erro
 }
 
 impl Identity {
-    /// The entry that founds the cluster.
-    fn founder(&self) -> Founder {
-        let change = raftpb::ConfChange {
-            r#type: Some(raftpb::ConfChangeType::ConfChangeAddNode.into()),
-            node_id: Some(self.member.id),
-            context: Some(Bytes::from(self.member.to_json())),
-            ..raftpb::ConfChange::default()
-        };
-        Founder { id: self.member.id, conf_change: change.encode_to_vec().into() }
+    /// The entries that found the cluster; none for a member that joins.
+    fn founders(&self) -> Vec<Founder> {
+        if !self.founding {
+            return Vec::new();
+        }
+        self.members.iter().map(founder).collect()
     }
+}
+
+fn founder(member: &Member) -> Founder {
+    let change = raftpb::ConfChange {
+        r#type: Some(raftpb::ConfChangeType::ConfChangeAddNode.into()),
+        node_id: Some(member.id),
+        context: Some(Bytes::from(member.to_json())),
+        ..raftpb::ConfChange::default()
+    };
+    Founder { id: member.id, conf_change: change.encode_to_vec().into() }
 }

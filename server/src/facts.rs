@@ -26,11 +26,18 @@ pub fn alarm_name(number: i32) -> String {
 
 /// The recorded storage version; data of 3.5 records none.
 pub fn storage_version(shared: &Shared) -> Option<String> {
-    match shared.store.backend().get(Bucket::Meta, schema::STORAGE_VERSION) {
+    match shared.store().backend().get(Bucket::Meta, schema::STORAGE_VERSION) {
         Ok(Some(row)) => String::from_utf8(row.to_vec()).ok(),
         Ok(None) => Some("3.5.0".to_owned()),
         Err(_) => None,
     }
+}
+
+/// All members as `/members` lists them.
+pub fn members_json(shared: &Shared) -> String {
+    let cluster = shared.state.cluster.read();
+    let members: Vec<String> = cluster.members.iter().map(base::Member::to_json).collect();
+    format!("[{}]\n", members.join(","))
 }
 
 impl Facts for MemberFacts {
@@ -61,7 +68,7 @@ impl Facts for MemberFacts {
                 keys_only: true,
                 ..RangeRequest::default()
             };
-            apply::range(&self.0.store, &request).map(drop).map_err(|e| e.to_string())
+            apply::range(&self.0.store(), &request).map(drop).map_err(|e| e.to_string())
         })
     }
 
@@ -78,9 +85,7 @@ impl Facts for MemberFacts {
     }
 
     fn members(&self) -> String {
-        let cluster = self.0.state.cluster.read();
-        let members: Vec<String> = cluster.members.iter().map(base::Member::to_json).collect();
-        format!("[{}]\n", members.join(","))
+        members_json(&self.0)
     }
 
     fn raft_status(&self) -> String {
@@ -129,7 +134,7 @@ impl Facts for MemberFacts {
 fn scrape(shared: &Shared) -> Scrape {
     let status = shared.raft.status();
     let hub = shared.hub.stats();
-    let sizes = shared.store.backend().sizes().ok();
+    let sizes = shared.store().backend().sizes().ok();
     let cluster = shared.state.cluster.read();
     let alarms = shared.state.alarms.read().list(AlarmType::None.into());
     let features = shared.config.gates.list();
@@ -139,9 +144,9 @@ fn scrape(shared: &Shared) -> Scrape {
         members: cluster.members.iter().map(|m| m.id).collect(),
         features: features.map(|(name, stage, on)| (name, stage.as_str(), on)).collect(),
         alarms: alarms.iter().map(|a| (a.member_id, alarm_name(a.alarm))).collect(),
-        compact_revision: shared.store.compacted_revision(),
-        current_revision: shared.store.current_revision(),
-        keys: shared.store.index_keys(),
+        compact_revision: shared.store().compacted_revision(),
+        current_revision: shared.store().current_revision(),
+        keys: shared.store().index_keys(),
         watch_events: hub.events,
         pending_events: hub.pending_events,
         slow_watchers: count(hub.slow_watchers),

@@ -130,6 +130,15 @@ impl Deadlines {
         ids.into_iter().map(|(_, id)| id).collect()
     }
 
+    /// Another state takes the place of this one; nobody counts until a promotion. `leases` gives
+    /// id and TTL of all leases.
+    pub fn replace(&mut self, leases: impl IntoIterator<Item = (i64, i64)>) {
+        let timer = |ttl_s| Timer { ttl_s, deadline: None, revoking_until: None };
+        self.timers = leases.into_iter().map(|(id, ttl_s)| (id, timer(ttl_s))).collect();
+        self.soonest.clear();
+        self.leading = false;
+    }
+
     /// This member leads now: every lease lives for `grace` and what remained of it, or its full
     /// TTL. `leases` gives id, TTL and remaining seconds (0 if not recorded) of all leases.
     pub fn promote(
@@ -255,6 +264,12 @@ impl Keeper {
     /// leadership changes.
     pub fn changes(&self) -> watch::Receiver<()> {
         self.changes.subscribe()
+    }
+
+    /// Another state takes the place of this one; see [`Deadlines::replace`].
+    pub fn replace(&self, leases: impl IntoIterator<Item = (i64, i64)>) {
+        self.deadlines.lock().replace(leases);
+        self.changes.send_replace(());
     }
 
     /// This member leads now; see [`Deadlines::promote`].

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use apply::{Applied, Effect, Verdict};
+use backend::NextBackend;
 use mvcc::{Changes, EventKind, WatchHub};
 use prost::Message as _;
 use proto::raftpb;
@@ -13,19 +14,19 @@ use raftnode::{
     ApplyOutcome, CommittedBatch, ConfChange, ConfVerdict, InstallSnapshot, Leadership,
 };
 use tokio::sync::mpsc;
-use wal::EntryKind;
+use wal::{EntryKind, SnapDir, Snapshot};
 
 use crate::lease_keeper::Keeper;
 use crate::logging::RAFT;
 use crate::metrics::{Metrics, op_of_entry};
+use crate::peers::{Peers, ReceivedImages};
 use crate::proposer::Answer;
 use crate::replies::Replies;
 use crate::signals::End;
 use crate::snapshots::SnapshotJob;
-use crate::state::StatusBoard;
+use crate::state::{StatusBoard, StoreSlot};
 
 /// What the machine tells the rest of the server.
-#[derive(Debug)]
 pub struct Surroundings {
     /// This member.
     pub member_id: u64,
@@ -49,6 +50,16 @@ pub struct Surroundings {
     pub snapshot_count: u64,
     /// `--warning-apply-duration`; zero never warns.
     pub slow: Duration,
+    /// The store in use, for everybody.
+    pub stores: Arc<StoreSlot>,
+    /// How stores are opened.
+    pub store_options: mvcc::Options,
+    /// The other members.
+    pub peers: Peers,
+    /// Received backends that wait for their installation.
+    pub images: Arc<ReceivedImages>,
+    /// Where `.snap` files are.
+    pub snap_dir: SnapDir,
 }
 
 /// The state machine of a running member.
@@ -128,9 +139,15 @@ impl Machine {
             }
             // The keeper asks the table when it needs to know, at a promotion.
             Effect::LeaseCheckpointed { .. } => {}
-            Effect::MemberAdded(member) => self.log_member("added member", &member),
+            Effect::MemberAdded(member) => {
+                around.peers.set(&member);
+                self.log_member("added member", &member);
+            }
             Effect::MemberPromoted(member) => self.log_member("promote member", &member),
-            Effect::MemberUpdated(member) => self.log_member("updated member", &member),
+            Effect::MemberUpdated(member) => {
+                around.peers.set(&member);
+                self.log_member("updated member", &member);
+            }
             Effect::MemberRemoved { id } => {
                 tracing::info!(
                     "cluster-id" = format!("{:x}", around.cluster_id),
@@ -141,6 +158,8 @@ impl Machine {
                 if id == around.member_id {
                     // A full channel means that the server is stopping anyway.
                     around.end.try_send(End::Removed).ok();
+                } else {
+                    around.peers.remove(id);
                 }
             }
             Effect::AlarmRaised(alarm) => tracing::warn!(
@@ -292,7 +311,11 @@ impl raftnode::StateMachine for Machine {
                 self.act(effect);
             }
             if applied.request_id != 0 {
-                let answer = Answer { result: applied.result, revision: applied.revision };
+                let answer = Answer {
+                    result: applied.result,
+                    revision: applied.revision,
+                    index: applied.index,
+                };
                 self.answers.push((applied.request_id, answer));
             }
         }
@@ -303,11 +326,56 @@ impl raftnode::StateMachine for Machine {
     }
 
     fn install(&mut self, snapshot: InstallSnapshot) {
-        // Only a leader sends snapshots, and a member without peers has no other leader.
-        crate::fatal::stop(&format!(
-            "received a snapshot at index {}, which a single member cannot install",
-            snapshot.record.index
-        ));
+        let InstallSnapshot { record, data } = snapshot;
+        tracing::info!("incoming-leader-snapshot-index" = record.index, "applying snapshot");
+        let Some(next) = self.around.images.claim(record.index) else {
+            crate::fatal::stop(&format!(
+                "the log names a snapshot at index {}, but its backend is not there",
+                record.index
+            ));
+        };
+        if let Err(error) = self.take_over(next) {
+            crate::fatal::die("failed to install a snapshot", &*error);
+        }
+        // Not needed here again: older versions look for it when they take over this directory.
+        let saved = Snapshot {
+            index: record.index,
+            term: record.term,
+            conf_state: record.conf_state.unwrap_or_default(),
+            data,
+        };
+        if let Err(error) = self.around.snap_dir.save(&saved) {
+            crate::fatal::die("failed to save snapshot", &error);
+        }
+        self.around.board.snapshot_index.store(record.index, Ordering::Relaxed);
+        tracing::info!("incoming-leader-snapshot-index" = record.index, "applied snapshot");
+    }
+}
+
+impl Machine {
+    /// Makes a received backend the state of this member, and tells everybody.
+    fn take_over(&mut self, next: NextBackend) -> Result<(), Box<dyn std::error::Error>> {
+        let backend = next.install()?;
+        let opened = mvcc::Store::open(backend, self.around.store_options.clone())?;
+        self.inner.install(opened)?;
+        let (around, store) = (&self.around, self.inner.store().clone());
+        around.stores.replace(store.clone());
+        let revision = store.current_revision();
+        around.hub.install(Arc::new(store), revision);
+        around.board.applied_term.store(self.inner.term(), Ordering::Relaxed);
+        {
+            let state = self.inner.state();
+            let leases = state.leases.read();
+            around.keeper.replace(leases.iter().map(|(id, lease)| (id, lease.ttl_s)));
+            let cluster = state.cluster.read();
+            around.peers.set_all(cluster.members.iter());
+            if let Some(version) = cluster.version {
+                let short = format!("{}.{}", version.major, version.minor);
+                around.metrics.cluster_version_set(short);
+            }
+        }
+        self.note_own_vote();
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! The running member as the gRPC services see it.
 
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use apply::{RangeAnswer, ReadError, TxnAnswer};
 use base::Member;
@@ -62,6 +62,9 @@ fn end_if_broken(error: ReadError) -> ReadError {
     }
 }
 
+/// Time between two tries to have the leader do something (etcd: 50 ms).
+const FORWARD_PAUSE: Duration = Duration::from_millis(50);
+
 fn signed(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
@@ -88,7 +91,7 @@ impl node::Board for Shared {
     }
 
     fn revision(&self) -> i64 {
-        self.store.current_revision()
+        self.store().current_revision()
     }
 
     fn members(&self) -> Vec<Member> {
@@ -97,7 +100,7 @@ impl node::Board for Shared {
 
     fn status(&self) -> node::Status {
         let raft = self.raft.status();
-        let sizes = self.store.backend().sizes();
+        let sizes = self.store().backend().sizes();
         let (allocated, in_use) = sizes.map_or((0, 0), |s| (s.allocated, s.in_use));
         let downgrade = self.state.cluster.read().downgrade.clone();
         node::Status {
@@ -124,7 +127,7 @@ impl node::Writes for Shared {
     }
 
     fn has_room(&self, cost_bytes: i64) -> bool {
-        let room = self.quota.allows(self.store.backend().allocated_bytes(), cost_bytes);
+        let room = self.quota.allows(self.store().backend().allocated_bytes(), cost_bytes);
         if !room {
             self.board.no_space.notify_one();
         }
@@ -133,7 +136,7 @@ impl node::Writes for Shared {
 
     async fn compacted(&self, revision: i64) -> Result<(), RpcError> {
         let (done, is_done) = tokio::sync::oneshot::channel();
-        self.store.when_compacted(revision, move || {
+        self.store().when_compacted(revision, move || {
             // Whoever waited may have gone.
             done.send(()).ok();
         });
@@ -159,25 +162,25 @@ impl node::Reads for Shared {
 
     fn range(&self, request: &RangeRequest) -> Result<RangeAnswer, ReadError> {
         let began = Instant::now();
-        let answer = apply::range(&self.store, request);
+        let answer = apply::range(&self.store(), request);
         self.metrics.ranges.inc();
         self.metrics.range_done(began.elapsed(), answer.is_ok());
         answer.map_err(end_if_broken)
     }
 
     fn read_txn(&self, request: &TxnRequest) -> Result<TxnAnswer, ReadError> {
-        apply::read_txn(&self.store, request).map_err(end_if_broken)
+        apply::read_txn(&self.store(), request).map_err(end_if_broken)
     }
 
     async fn hash(&self) -> Result<u32, Status> {
-        let (store, began) = (self.store.clone(), Instant::now());
+        let (store, began) = (self.store(), Instant::now());
         let hash = blocking(move || store.hash()).await?;
         self.metrics.hash_seconds.observe(began.elapsed());
         hash.map_err(store_refusal)
     }
 
     async fn hash_kv(&self, revision: i64) -> Result<KvHash, Status> {
-        let (store, began) = (self.store.clone(), Instant::now());
+        let (store, began) = (self.store(), Instant::now());
         let hash = blocking(move || store.hash_kv(revision)).await?;
         self.metrics.hash_rev_seconds.observe(began.elapsed());
         hash.map_err(store_refusal)
@@ -186,7 +189,7 @@ impl node::Reads for Shared {
     async fn defragment(&self) -> Result<(), Status> {
         tracing::info!("starting defragment");
         let began = Instant::now();
-        let (backend, metrics) = (self.store.backend().clone(), self.metrics.clone());
+        let (backend, metrics) = (self.store().backend().clone(), self.metrics.clone());
         // It goes on when nobody waits for it any more, and is counted all the same.
         let compacted = blocking(move || {
             metrics.defrag_inflight.add(1);
@@ -205,29 +208,45 @@ impl node::Reads for Shared {
 
 impl node::Leases for Shared {
     async fn renew(&self, id: i64) -> Result<Option<i64>, RpcError> {
-        let renewed = self.renew_here(id);
-        match tokio::time::timeout(self.config.request_timeout(), renewed).await {
-            Ok(outcome) => outcome,
-            Err(_) if self.raft.status().leader() == 0 => Err(RpcError::NoLeader),
-            Err(_) => Err(RpcError::Timeout),
-        }
+        let deadline = tokio::time::Instant::now() + self.config.request_timeout();
+        let renewed = async {
+            loop {
+                if self.raft.status().is_leader() {
+                    if let Some(outcome) = self.renew_here(id).await {
+                        return outcome;
+                    }
+                } else if let Some(outcome) = self.peers.renew(self, id, deadline).await {
+                    return Ok(outcome);
+                }
+                tokio::time::sleep(FORWARD_PAUSE).await;
+            }
+        };
+        self.until(deadline, renewed).await
     }
 
     async fn time_to_live(
         &self,
         request: &LeaseTimeToLiveRequest,
     ) -> Result<Option<node::TimeToLive>, RpcError> {
-        self.read_barrier().await?;
-        let Some(remaining_s) = self.keeper.remaining_s(request.id) else { return Ok(None) };
-        let leases = self.state.leases.read();
-        Ok(leases.get(request.id).map(|lease| node::TimeToLive {
-            remaining_s,
-            granted_s: lease.ttl_s,
-            keys: match request.keys {
-                true => lease.keys().cloned().collect::<Vec<Bytes>>(),
-                false => Vec::new(),
-            },
-        }))
+        let deadline = tokio::time::Instant::now() + self.config.request_timeout();
+        let told = async {
+            loop {
+                if self.raft.status().is_leader() {
+                    self.caught_up().await?;
+                    self.read_barrier().await?;
+                    return Ok(self.time_to_live_here(request));
+                }
+                if let Some(told) = self.peers.time_to_live(self, request, deadline).await {
+                    return Ok(told.map(|told| node::TimeToLive {
+                        remaining_s: told.ttl,
+                        granted_s: told.granted_ttl,
+                        keys: told.keys,
+                    }));
+                }
+                tokio::time::sleep(FORWARD_PAUSE).await;
+            }
+        };
+        self.until(deadline, told).await
     }
 
     fn leases(&self) -> Vec<i64> {
@@ -239,24 +258,84 @@ impl node::Leases for Shared {
 }
 
 impl Shared {
+    /// Ends what waits for a leader at `deadline`.
+    async fn until<T>(
+        &self,
+        deadline: tokio::time::Instant,
+        work: impl Future<Output = Result<T, RpcError>>,
+    ) -> Result<T, RpcError> {
+        match tokio::time::timeout_at(deadline, work).await {
+            Ok(outcome) => outcome,
+            Err(_) if self.raft.status().leader() == 0 => Err(RpcError::NoLeader),
+            Err(_) => Err(RpcError::Timeout),
+        }
+    }
+
     /// Renews a lease as soon as this member may: it must lead, and know what its log says.
-    async fn renew_here(&self, id: i64) -> Result<Option<i64>, RpcError> {
+    /// `None` when it does not lead any more.
+    async fn renew_here(&self, id: i64) -> Option<Result<Option<i64>, RpcError>> {
         // Subscribed before the first look, so that no change is missed.
         let mut changes = self.keeper.changes();
         loop {
-            self.read_barrier().await?;
+            if let Err(error) = self.read_barrier().await {
+                return Some(Err(error.into()));
+            }
             match self.keeper.renew(id) {
                 Renewal::Renewed { ttl_s } => {
                     self.metrics.lease_renewed.inc();
-                    return Ok(Some(ttl_s));
+                    return Some(Ok(Some(ttl_s)));
                 }
-                Renewal::Unknown => return Ok(None),
+                Renewal::Unknown => return Some(Ok(None)),
                 // It is about to be revoked, or leadership is about to be taken up.
                 Renewal::Expired | Renewal::NotPrimary => {
-                    changes.changed().await.map_err(|_| RpcError::Stopped)?;
+                    if changes.changed().await.is_err() {
+                        return Some(Err(RpcError::Stopped));
+                    }
+                    if !self.raft.status().is_leader() {
+                        return None;
+                    }
                 }
             }
         }
+    }
+
+    /// What is left of a lease by this member's clock, which counts while it leads.
+    pub fn time_to_live_here(
+        &self,
+        request: &LeaseTimeToLiveRequest,
+    ) -> Option<node::TimeToLive> {
+        let remaining_s = self.keeper.remaining_s(request.id)?;
+        let leases = self.state.leases.read();
+        leases.get(request.id).map(|lease| node::TimeToLive {
+            remaining_s,
+            granted_s: lease.ttl_s,
+            keys: match request.keys {
+                true => lease.keys().cloned().collect::<Vec<Bytes>>(),
+                false => Vec::new(),
+            },
+        })
+    }
+}
+
+impl node::Changes for Shared {
+    async fn add_member(&self, urls: &[String], is_learner: bool) -> Result<Member, RpcError> {
+        Shared::add_member(self, urls, is_learner).await
+    }
+
+    async fn remove_member(&self, id: u64) -> Result<(), RpcError> {
+        Shared::remove_member(self, id).await
+    }
+
+    async fn update_member(&self, id: u64, urls: &[String]) -> Result<(), RpcError> {
+        Shared::update_member(self, id, urls).await
+    }
+
+    async fn promote_member(&self, id: u64) -> Result<(), RpcError> {
+        Shared::promote_member(self, id).await
+    }
+
+    async fn move_leader(&self, to: u64) -> Result<(), RpcError> {
+        Shared::move_leader(self, to).await
     }
 }
 

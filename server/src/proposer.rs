@@ -11,6 +11,7 @@ use base::ids::RequestIdGen;
 use bytes::Bytes;
 use prost::Message;
 use proto::etcdserverpb::RequestHeader;
+use proto::raftpb;
 use proto::request::{Kind, encode};
 
 use crate::metrics::Metrics;
@@ -32,6 +33,8 @@ pub struct Answer {
     pub result: Result<Reply, ApplyError>,
     /// The newest revision after the request.
     pub revision: i64,
+    /// Raft index of its entry.
+    pub index: u64,
 }
 
 /// Why a request has no answer of the state machine.
@@ -156,6 +159,56 @@ impl Proposer {
         let answer = self.hand_over(id, entry).await;
         pending.answered = answer.is_ok();
         answer
+    }
+
+    /// Proposes an entry that `encode` makes for a request id, of whatever form.
+    ///
+    /// # Errors
+    /// As [`Proposer::propose`].
+    pub async fn propose_encoded(
+        &self,
+        encode: impl FnOnce(u64) -> Bytes,
+    ) -> Result<Answer, ProposeError> {
+        let id = self.ids.next();
+        let mut pending = Pending::new(&self.metrics);
+        let answer = self.hand_over(id, encode(id)).await;
+        pending.answered = answer.is_ok();
+        answer
+    }
+
+    /// Proposes a configuration change and waits, as long as the caller does, until it is applied
+    /// and raft has followed: only then the next one finds no other under way.
+    ///
+    /// `context` is the JSON that goes with the change.
+    ///
+    /// # Errors
+    /// What the state machine refuses with, or that the server stops.
+    pub async fn change_members(
+        &self,
+        kind: raftpb::ConfChangeType,
+        member_id: u64,
+        context: String,
+    ) -> Result<Result<(), ApplyError>, ProposeError> {
+        let id = self.ids.next();
+        let change = raftpb::ConfChange {
+            id: Some(id),
+            r#type: Some(kind.into()),
+            node_id: Some(member_id),
+            context: (!context.is_empty()).then(|| Bytes::from(context)),
+        };
+        let stopped = |raftnode::ProposeError::Stopped| ProposeError::Stopped;
+        let wait = self.replies.wait_long(id);
+        let mut pending = Pending::new(&self.metrics);
+        let entry = Bytes::from(change.encode_to_vec());
+        self.raft.propose_conf_change(entry).await.map_err(stopped)?;
+        let answer = match wait.await {
+            Ok(Outcome::Answer(answer)) => answer,
+            Ok(Outcome::TimedOut) => return Err(ProposeError::Timeout),
+            Err(Closed) => return Err(ProposeError::Stopped),
+        };
+        pending.answered = true;
+        self.raft.configured(answer.index).await.map_err(stopped)?;
+        Ok(answer.result.map(drop))
     }
 
     async fn hand_over(&self, id: u64, entry: Bytes) -> Result<Answer, ProposeError> {

@@ -55,8 +55,8 @@ type ById<T> = HashMap<u64, Waiting<T>, BuildHasherDefault<IdHasher>>;
 struct Waiting<T> {
     sender: oneshot::Sender<Outcome<T>>,
     shard: Option<usize>,
-    /// The sweep during which it came; see [`Replies::sweep`].
-    since: u64,
+    /// The sweep during which it came, see [`Replies::sweep`]; none if it may wait for ever.
+    since: Option<u64>,
 }
 
 /// How a wait ends.
@@ -102,10 +102,19 @@ impl<T> Replies<T> {
 
     /// Registers a wait. It must happen before the request can be applied.
     pub fn wait(self: &Arc<Self>, id: u64) -> Wait<T> {
+        self.register(id, true)
+    }
+
+    /// Registers a wait that no [sweep](Replies::sweep) ends.
+    pub fn wait_long(self: &Arc<Self>, id: u64) -> Wait<T> {
+        self.register(id, false)
+    }
+
+    fn register(self: &Arc<Self>, id: u64, timed: bool) -> Wait<T> {
         let (sender, receiver) = oneshot::channel();
         let mut table = self.table.lock();
         if !table.closed {
-            let since = table.sweep;
+            let since = timed.then_some(table.sweep);
             table.waiting.insert(id, Waiting { sender, shard: current_shard(), since });
         }
         drop(table);
@@ -178,7 +187,7 @@ impl<T> Replies<T> {
             let ids: Vec<u64> = table
                 .waiting
                 .iter()
-                .filter(|(_, w)| now - w.since > sweeps_max)
+                .filter(|(_, w)| w.since.is_some_and(|since| now - since > sweeps_max))
                 .map(|(id, _)| *id)
                 .collect();
             late.extend(ids.iter().filter_map(|id| table.waiting.remove(id)));

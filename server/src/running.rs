@@ -1,8 +1,8 @@
 //! A running server: its threads, and the order in which they begin and end.
 //!
 //! ```text
-//!   sockets ─▶ data ─▶ raft ─▶ background ─▶ peers, metrics ─▶ publish ─▶ clients
-//!   stop: clients ─▶ peers, metrics ─▶ background ─▶ raft, log ─▶ snapshots ─▶ backend
+//!   sockets ─▶ data ─▶ raft ─▶ peers ─▶ background, metrics ─▶ publish ─▶ clients
+//!   stop: clients ─▶ leadership ─▶ metrics, background ─▶ raft, log ─▶ peers ─▶ backend
 //! ```
 
 use std::path::Path;
@@ -12,7 +12,8 @@ use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 
 use mvcc::WatchHub;
-use raftnode::{NoTransport, RaftNode};
+use rafthttp::{Dial, Local, PlainDial, Transport};
+use raftnode::RaftNode;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::background;
@@ -29,12 +30,15 @@ use crate::log_disk::FailStop;
 use crate::logging::List;
 use crate::machine::{LeadershipLog, Machine, Surroundings};
 use crate::metrics::Metrics;
+use crate::peers::{
+    BootAsk, ImageSender, MemberHost, Outbox, PeerServer, PeerService, Peers, ReceivedImages,
+};
 use crate::proposer::{Answer, Limits, Proposer};
 use crate::replies::Replies;
 use crate::rpc;
 use crate::signals::End;
 use crate::snapshots::{Purger, Snapshotter};
-use crate::state::{Shared, StatusBoard};
+use crate::state::{Shared, StatusBoard, StoreSlot};
 
 /// Sockets bound before anything else is touched.
 struct Sockets {
@@ -115,7 +119,8 @@ pub struct Running {
     shared: Arc<Shared>,
     node: RaftNode,
     servers: Servers,
-    sides: Vec<SideServer>,
+    metrics: SideServer,
+    peers: PeerServer,
     background: Loop,
     snapshots: Loop,
     dirs: bootstrap::DataDir,
@@ -130,26 +135,33 @@ impl Running {
         let limit = connection_limit()?;
         let sockets = Sockets::bind(&config)?;
         let retention = config.auto_compaction.clone()?;
-        let booted = bootstrap::boot(&config).map_err(|e| chain(&e))?;
+        let runtime = peer_runtime()?;
+        let dial: Arc<dyn Dial> = Arc::new(PlainDial);
+        let ask = BootAsk { dial: dial.clone(), runtime: &runtime };
+        let booted = bootstrap::boot(&config, &ask).map_err(|e| chain(&e))?;
         tracing::info!("bootstrap successfully");
-        let Member { shared, node, snapshots, dirs } = Member::start(config, booted, end)?;
-        let (background, published) = start_background(&shared, retention)?;
+        let network = Network { dial, runtime: runtime.handle().clone() };
+        let Member { shared, node, snapshots, dirs } =
+            Member::start(config, booted, &network, end)?;
         let facts: Arc<dyn Facts> = Arc::new(MemberFacts(shared.clone()));
-        let mut sides = Vec::new();
-        for (name, side, bounds) in
-            [("peer", Side::Peer, sockets.peer), ("metrics", Side::Metrics, sockets.metrics)]
-        {
-            for bound in &bounds {
+        for (name, bounds) in [("peer", &sockets.peer), ("metrics", &sockets.metrics)] {
+            for bound in bounds {
                 tracing::info!(address = bound.address, "serving {name} traffic");
             }
-            let router = Router::new(side, facts.clone());
-            let server = SideServer::start(name, bounds, &router).map_err(|e| e.to_string())?;
-            sides.push(server);
         }
+        let pages = Router::new(Side::Peer, facts.clone());
+        let transport = shared.peers.transport().clone();
+        let service = PeerService::new(transport, pages, shared.clone());
+        let peers = PeerServer::start(runtime, sockets.peer, service)
+            .map_err(|e| format!("start thread peer: {e}"))?;
+        let (background, published) = start_background(&shared, retention)?;
+        let router = Router::new(Side::Metrics, facts.clone());
+        let metrics = SideServer::start("metrics", sockets.metrics, &router)
+            .map_err(|e| e.to_string())?;
         background::log_serving(&shared);
         published.recv().map_err(|_| "the background thread ended".to_owned())?;
         let servers = serve_clients(&shared, facts, sockets.client, limit)?;
-        Ok(Running { shared, node, servers, sides, background, snapshots, dirs })
+        Ok(Running { shared, node, servers, metrics, peers, background, snapshots, dirs })
     }
 
     /// Stops everything in order.
@@ -159,17 +171,19 @@ impl Running {
         // Watches never end by themselves; everything else may finish what it is at.
         shared.hub.close();
         self.servers.stop(shared.config.request_timeout());
-        tracing::info!(
-            "local-member-id" = format!("{:x}", shared.member_id),
-            "skipped leadership transfer for single voting member cluster"
-        );
-        self.sides.into_iter().for_each(SideServer::stop);
+        match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime.block_on(shared.leave_leadership()),
+            Err(error) => tracing::warn!(error = %error, "leadership transfer failed"),
+        }
+        self.metrics.stop();
         self.background.stop();
         shared.proposer.close();
         // Applies what is committed, then closes the log.
         self.node.stop();
+        shared.peers.transport().stop();
+        self.peers.stop();
         self.snapshots.stop();
-        if let Err(error) = shared.store.backend().flush() {
+        if let Err(error) = shared.store().backend().flush() {
             fatal::die("failed to make the backend durable", &error);
         }
         log_close(&shared, "closed etcd server");
@@ -211,11 +225,77 @@ struct Member {
     dirs: bootstrap::DataDir,
 }
 
+/// What reaches other members.
+struct Network {
+    dial: Arc<dyn Dial>,
+    runtime: tokio::runtime::Handle,
+}
+
+fn peer_runtime() -> Result<tokio::runtime::Runtime, String> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| format!("start thread peer: {e}"))
+}
+
+/// The transport and what it serves.
+struct Wires {
+    host: Arc<MemberHost>,
+    peers: Peers,
+    images: Arc<ReceivedImages>,
+    sender: Arc<ImageSender>,
+}
+
+impl Wires {
+    fn start(
+        config: &Config,
+        booted: &Booted,
+        stores: &Arc<StoreSlot>,
+        network: &Network,
+        end: SyncSender<End>,
+    ) -> Wires {
+        let images = ReceivedImages::new(stores.clone(), booted.dirs.snap.clone());
+        let state = booted.machine.state().clone();
+        let host = Arc::new(MemberHost::new(state.clone(), images.clone(), end));
+        let local = Local {
+            member_id: booted.member_id,
+            cluster_id: booted.cluster_id,
+            peer_urls: config.advertise_peer_urls.iter().map(ToString::to_string).collect(),
+        };
+        let options = rafthttp::Options {
+            local,
+            election_timeout: config.election,
+            server_version: base::version::SERVER.to_owned(),
+        };
+        let transport =
+            Transport::start(options, host.clone(), network.dial.clone(), &network.runtime);
+        let peers = Peers::new(transport.clone(), booted.member_id);
+        peers.set_all(state.cluster.read().members.iter());
+        // What the log will tell soon: founders are known from the start, others can be answered.
+        for member in &booted.members {
+            if booted.boot.founders.is_empty() {
+                peers.introduce(member);
+            } else {
+                peers.set(member);
+            }
+        }
+        let sender = ImageSender::new(stores.clone(), transport);
+        Wires { host, peers, images, sender }
+    }
+}
+
 impl Member {
-    fn start(config: Config, booted: Booted, end: SyncSender<End>) -> Result<Member, String> {
+    fn start(
+        config: Config,
+        booted: Booted,
+        network: &Network,
+        end: SyncSender<End>,
+    ) -> Result<Member, String> {
+        let store = booted.machine.store().clone();
+        let stores = StoreSlot::new(store.clone());
+        let wires = Wires::start(&config, &booted, &stores, network, end.clone());
         let Booted { dirs, wal, recovered, boot, machine, snap_dir, member_id, cluster_id, .. } =
             booted;
-        let store = machine.store().clone();
         let state = machine.state().clone();
         let metrics = metrics(&config, wal.stats(), &state);
         let hub = WatchHub::start(Arc::new(store.clone()), store.current_revision())
@@ -239,8 +319,14 @@ impl Member {
                 end,
                 snapshot_count: config.snapshot_count,
                 slow: config.warning_apply,
+                stores: stores.clone(),
+                store_options: bootstrap::store_options(&config),
+                peers: wires.peers.clone(),
+                images: wires.images,
+                snap_dir: snap_dir.clone(),
             },
         );
+        let outbox = Outbox::new(wires.peers.transport().clone(), wires.sender.clone());
         let node = RaftNode::start(
             &raft_config(&config, member_id),
             recovered,
@@ -248,18 +334,19 @@ impl Member {
             raftnode::Surroundings {
                 disk: Box::new(FailStop(wal)),
                 machine: Box::new(machine),
-                transport: Box::new(NoTransport),
+                transport: Box::new(outbox),
                 observer: Box::new(LeadershipLog::new(member_id)),
             },
         )
         .map_err(|e| chain(&e))?;
         let raft = node.handle();
-        hasten_election(&config, &raft, member_id);
+        wires.host.set_raft(raft.clone());
+        wires.sender.set_raft(raft.clone());
         let limits = limits(&config);
         let proposer = Proposer::new(raft.clone(), replies, metrics.clone(), member_id, limits);
         let snapshotter = Snapshotter {
             dir: snap_dir.clone(),
-            backend: store.backend().clone(),
+            stores: stores.clone(),
             raft: raft.clone(),
             metrics: metrics.clone(),
         };
@@ -272,16 +359,18 @@ impl Member {
             config,
             cluster_id,
             member_id,
-            store,
+            stores,
             state,
             raft,
             proposer,
+            peers: wires.peers,
             keeper,
             hub,
             metrics,
             board,
             quota,
         });
+        hasten_election(&shared);
         Ok(Member { shared, node, snapshots, dirs })
     }
 }
@@ -316,10 +405,14 @@ fn raft_config(config: &Config, member_id: u64) -> raftnode::Config {
     }
 }
 
-/// A member that is alone has nobody to wait for.
-fn hasten_election(config: &Config, raft: &raftnode::Handle, member_id: u64) {
+/// A member that is alone has nobody to wait for; others hasten when they have met.
+fn hasten_election(shared: &Shared) {
+    if !shared.is_alone() {
+        return;
+    }
+    let config = &shared.config;
     let ticks = u32::try_from(config.election_ticks()).unwrap_or(u32::MAX).saturating_sub(1);
-    let id = format!("{member_id:x}");
+    let id = format!("{:x}", shared.member_id);
     tracing::info!(
         "local-member-id" = id,
         "forward-ticks" = ticks,
@@ -327,7 +420,7 @@ fn hasten_election(config: &Config, raft: &raftnode::Handle, member_id: u64) {
         "election-timeout" = crate::logging::go_duration(config.election),
         "started as single-node; fast-forwarding election ticks"
     );
-    raft.advance_ticks(ticks);
+    shared.raft.advance_ticks(ticks);
 }
 
 fn purger(config: &Config, snap_dir: wal::SnapDir, wal_dir: &Path) -> Purger {

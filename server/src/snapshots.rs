@@ -4,14 +4,15 @@
 //! the snapshot's index before the log may forget anything.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use backend::Backend;
 use base::{ConfState, Member};
 use tokio::sync::mpsc;
 use wal::{SnapDir, Snapshot, SnapshotRecord};
 
 use crate::metrics::Metrics;
+use crate::state::StoreSlot;
 
 /// Time between two purges of old files (etcd: 30 s).
 pub const PURGE_INTERVAL: Duration = Duration::from_secs(30);
@@ -38,11 +39,11 @@ pub struct Snapshotter {
     /// Where `.snap` files are.
     pub dir: SnapDir,
     /// What is made durable first.
-    pub backend: Backend,
+    pub stores: Arc<StoreSlot>,
     /// Records the snapshot in the log.
     pub raft: raftnode::Handle,
     /// Counters.
-    pub metrics: std::sync::Arc<Metrics>,
+    pub metrics: Arc<Metrics>,
 }
 
 impl Snapshotter {
@@ -56,7 +57,7 @@ impl Snapshotter {
     async fn take(&self, job: SnapshotJob) {
         tracing::info!("snapshot-index" = job.index, "triggering snapshot");
         let began = Instant::now();
-        if let Err(error) = self.backend.flush() {
+        if let Err(error) = self.stores.get().backend().flush() {
             crate::fatal::die("failed to make the backend durable", &error);
         }
         let encode = Instant::now();

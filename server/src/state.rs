@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use mvcc::WatchHub;
+use parking_lot::RwLock;
 use proto::etcdserverpb::ResponseHeader;
 use tokio::sync::Notify;
 
 use crate::config::Config;
 use crate::lease_keeper::Keeper;
 use crate::metrics::Metrics;
+use crate::peers::Peers;
 use crate::proposer::Proposer;
 use crate::reads::{self, BarrierError};
 
@@ -26,6 +28,33 @@ pub struct StatusBoard {
     pub no_space: Notify,
 }
 
+/// The store in use. A snapshot from the leader puts another one in its place; reads under way
+/// go on with the one they have.
+pub struct StoreSlot(RwLock<mvcc::Store>);
+
+impl StoreSlot {
+    /// With the store of the start.
+    pub fn new(store: mvcc::Store) -> Arc<StoreSlot> {
+        Arc::new(StoreSlot(RwLock::new(store)))
+    }
+
+    /// The store as of now.
+    pub fn get(&self) -> mvcc::Store {
+        self.0.read().clone()
+    }
+
+    /// Puts another store in its place.
+    pub fn replace(&self, store: mvcc::Store) {
+        *self.0.write() = store;
+    }
+}
+
+impl std::fmt::Debug for StoreSlot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("StoreSlot")
+    }
+}
+
 /// The server as its handlers see it.
 pub struct Shared {
     /// The configuration.
@@ -34,14 +63,16 @@ pub struct Shared {
     pub cluster_id: u64,
     /// This member.
     pub member_id: u64,
-    /// The keys.
-    pub store: mvcc::Store,
+    /// The keys; see [`Shared::store`].
+    pub stores: Arc<StoreSlot>,
     /// Leases, alarms and members.
     pub state: Arc<apply::State>,
     /// Raft.
     pub raft: raftnode::Handle,
     /// The way into the log.
     pub proposer: Proposer,
+    /// The other members.
+    pub peers: Peers,
     /// Deadlines of leases.
     pub keeper: Arc<Keeper>,
     /// Watchers.
@@ -61,6 +92,16 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Shared {
+    /// The keys as of now: to be taken anew for every request.
+    pub fn store(&self) -> mvcc::Store {
+        self.stores.get()
+    }
+
+    /// Whether this member is the whole cluster.
+    pub fn is_alone(&self) -> bool {
+        self.raft.status().is_alone()
+    }
+
     /// The header of an answer at `revision`.
     pub fn header(&self, revision: i64) -> ResponseHeader {
         ResponseHeader {

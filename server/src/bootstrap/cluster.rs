@@ -1,59 +1,73 @@
 //! Who a new member is, by its flags.
 
+use std::collections::BTreeMap;
+
 use base::{Member, ids};
 
 use super::{Error, refuse};
 use crate::config::Config;
 
-/// The refusal of a cluster of several members.
-pub(super) const NEEDS_PEERS: &str = "a cluster of more than one member needs the peer \
-                                      transport, which is not available in this version";
-
-/// A new member and its cluster.
+/// A member about to start for the first time, and its cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// The member.
-    pub member: Member,
+    /// The member's id.
+    pub member_id: u64,
     /// The cluster.
     pub cluster_id: u64,
+    /// All members, by id; empty names but for a cluster that is being founded.
+    pub members: Vec<Member>,
+    /// Whether these members found the cluster, each for itself and all alike.
+    pub founding: bool,
 }
 
 impl Identity {
     /// Checks `--initial-cluster` and derives the ids.
     ///
     /// # Errors
-    /// etcd's texts; ours for what needs other members.
+    /// etcd's texts.
     pub fn from_flags(config: &Config) -> Result<Identity, Error> {
-        if config.join_existing {
-            return refuse(
-                "--initial-cluster-state=existing needs the peer transport, which is not \
-                 available in this version",
-            );
-        }
-        let pairs = pairs(&config.initial_cluster)?;
-        let ours: Vec<String> =
-            pairs.iter().filter(|p| p.0 == config.name).map(|p| p.1.clone()).collect();
-        if ours.is_empty() {
-            let name = crate::config::quoted(&config.name);
-            return refuse(format!(
-                "couldn't find local name {name} in the initial cluster configuration"
-            ));
-        }
-        check_advertised(config, &ours)?;
-        let mut urls: Vec<&String> = pairs.iter().map(|p| &p.1).collect();
-        urls.sort();
-        if urls.windows(2).any(|pair| pair[0] == pair[1]) {
-            return refuse(format!("initial cluster {} has duplicate url", config.initial_cluster));
-        }
-        if pairs.iter().any(|p| p.0 != config.name) {
-            return refuse(NEEDS_PEERS);
-        }
-        let mut peer_urls = ours;
-        peer_urls.sort();
-        let id = ids::member_id(&peer_urls, &config.initial_cluster_token, None);
-        let member = Member { id, peer_urls, name: config.name.clone(), ..Member::default() };
-        Ok(Identity { member, cluster_id: ids::cluster_id(&[id]) })
+        let members = members(config)?;
+        let own = members
+            .iter()
+            .find(|member| member.name == config.name)
+            .map(|member| member.id)
+            .expect("checked by `members`");
+        let ids: Vec<u64> = members.iter().map(|member| member.id).collect();
+        Ok(Identity { member_id: own, cluster_id: ids::cluster_id(&ids), members, founding: true })
     }
+}
+
+/// The members of `--initial-cluster` with the ids that follow from the token.
+pub(super) fn members(config: &Config) -> Result<Vec<Member>, Error> {
+    let pairs = pairs(&config.initial_cluster)?;
+    let ours: Vec<String> =
+        pairs.iter().filter(|p| p.0 == config.name).map(|p| p.1.clone()).collect();
+    if ours.is_empty() {
+        let name = crate::config::quoted(&config.name);
+        return refuse(format!(
+            "couldn't find local name {name} in the initial cluster configuration"
+        ));
+    }
+    check_advertised(config, &ours)?;
+    let mut urls: Vec<&String> = pairs.iter().map(|p| &p.1).collect();
+    urls.sort();
+    if urls.windows(2).any(|pair| pair[0] == pair[1]) {
+        return refuse(format!("initial cluster {} has duplicate url", config.initial_cluster));
+    }
+    let mut by_name: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (name, url) in &pairs {
+        by_name.entry(name).or_default().push(url.clone());
+    }
+    let mut members: Vec<Member> = by_name
+        .into_iter()
+        .map(|(name, mut peer_urls)| {
+            peer_urls.sort();
+            let id = ids::member_id(&peer_urls, &config.initial_cluster_token, None);
+            Member { id, peer_urls, name: name.to_owned(), ..Member::default() }
+        })
+        .collect();
+    members.sort_unstable_by_key(|member| member.id);
+    Ok(members)
 }
 
 /// The pairs of `--initial-cluster`.

@@ -79,7 +79,6 @@ const NO_TLS: &str = "TLS is not available in this version";
 const NO_PEERS: &str = "it needs the peer transport, which is not available in this version";
 const NO_DISCOVERY: &str = "discovery is not available in this version";
 const NO_AUTH: &str = "authentication is not available in this version";
-const NO_CORRUPTION_CHECK: &str = "corruption checks are not available in this version";
 const NO_DOWNGRADE: &str = "downgrade is not available in this version";
 const NO_MLOCK: &str = "locking the backend in memory is not available in this version";
 const NO_PPROF: &str = "profiling endpoints are not available in this version";
@@ -128,7 +127,7 @@ pub(crate) const FLAGS: &[Flag] = &[
     flag("initial-cluster", Text, "default=http://localhost:2380", Works),
     flag("initial-cluster-state", ClusterState, "new", Works),
     flag("initial-cluster-token", Text, "etcd-cluster", Works),
-    flag("strict-reconfig-check", Bool, "true", Later(NO_PEERS)),
+    flag("strict-reconfig-check", Bool, "true", Works),
     flag("pre-vote", Bool, "true", Works),
     flag("discovery-srv", Text, "", Later(NO_DISCOVERY)),
     flag("discovery-srv-name", Text, "", Later(NO_DISCOVERY)),
@@ -194,16 +193,16 @@ pub(crate) const FLAGS: &[Flag] = &[
     flag("distributed-tracing-instance-id", Text, "", Later(NO_TRACING)),
     flag("distributed-tracing-sampling-rate", Int, "0", Later(NO_TRACING)),
     flag("enable-grpc-gateway", Bool, "true", Works),
-    flag("corrupt-check-time", Duration, "0s", Later(NO_CORRUPTION_CHECK)),
-    flag("compact-hash-check-time", Duration, "1m0s", Later(NO_CORRUPTION_CHECK)),
+    flag("corrupt-check-time", Duration, "0s", Works),
+    flag("compact-hash-check-time", Duration, "1m0s", Works),
     flag("compaction-batch-limit", Int, "0", Works),
     flag("compaction-sleep-interval", Duration, "0s", Works),
     flag("watch-progress-notify-interval", Duration, "0s", Works),
     flag("downgrade-check-time", Duration, "5s", Later(NO_DOWNGRADE)),
     flag("bootstrap-defrag-threshold-megabytes", Uint, "0", Works),
-    flag("max-learners", Int, "1", Later(NO_PEERS)),
+    flag("max-learners", Int, "1", Works),
     flag("unsafe-no-fsync", Bool, "false", Works),
-    flag("force-new-cluster", Bool, "false", Later(NO_PEERS)),
+    flag("force-new-cluster", Bool, "false", Works),
     flag("config-file", Text, "", Later(NO_CONFIG_FILE)),
     flag("version", Bool, "false", Works),
 ];

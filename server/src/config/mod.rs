@@ -111,6 +111,16 @@ pub struct Config {
     pub warning_apply: Duration,
     /// `--warning-unary-request-duration`, with the default in place of 0.
     pub warning_unary: Duration,
+    /// `--strict-reconfig-check`.
+    pub strict_reconfig_check: bool,
+    /// `--max-learners`.
+    pub max_learners: usize,
+    /// `--force-new-cluster`.
+    pub force_new_cluster: bool,
+    /// `--corrupt-check-time`, if it is positive.
+    pub corrupt_check: Option<Duration>,
+    /// `--compact-hash-check-time`, if it is positive and its gate is on.
+    pub compact_hash_check: Option<Duration>,
     /// `--unsafe-no-fsync`.
     pub unsafe_no_fsync: bool,
     /// `--feature-gates`.

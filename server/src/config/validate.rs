@@ -313,6 +313,7 @@ fn build(settings: &Settings, notices: &mut Vec<Notice>) -> Result<Config, Inval
     let quota = settings.int("quota-backend-bytes");
     let batch_limit = usize::try_from(settings.int("compaction-batch-limit")).unwrap_or(0);
     let mode = settings.text("auto-compaction-mode");
+    let gates = Gates::parse(settings.text("feature-gates")).map_err(invalid)?;
     Ok(Config {
         name,
         data_dir,
@@ -363,8 +364,14 @@ fn build(settings: &Settings, notices: &mut Vec<Notice>) -> Result<Config, Inval
             settings.nanos("warning-unary-request-duration"),
             Duration::from_millis(300),
         ),
+        strict_reconfig_check: settings.bool("strict-reconfig-check"),
+        max_learners: usize::try_from(settings.int("max-learners")).unwrap_or(0),
+        force_new_cluster: settings.bool("force-new-cluster"),
+        corrupt_check: some_positive(settings.nanos("corrupt-check-time")),
+        compact_hash_check: some_positive(settings.nanos("compact-hash-check-time"))
+            .filter(|_| gates.enabled("CompactHashCheck")),
         unsafe_no_fsync: settings.bool("unsafe-no-fsync"),
-        gates: Gates::parse(settings.text("feature-gates")).map_err(invalid)?,
+        gates,
     })
 }
 

@@ -235,13 +235,15 @@ async fn serve_grpc<G: GrpcService>(
 }
 
 /// Serves HTTP/1 until the peer or a stop ends it.
-pub(super) async fn serve_http<S>(
+pub(super) async fn serve_http<S, R, B>(
     stream: S,
-    router: Router,
+    router: R,
     stop: &mut watch::Receiver<Option<Duration>>,
 ) -> Result<(), Fault>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    R: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    B: Body<Data = Bytes, Error: Into<Fault>> + 'static,
 {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).title_case_headers(true);

@@ -10,7 +10,7 @@ use proto::etcdserverpb::{
 use proto::server::cluster_server;
 use tonic::{Request, Response, Status};
 
-use super::errors::{RpcError, not_served};
+use super::errors::RpcError;
 use super::header;
 use super::node::Node;
 
@@ -19,8 +19,7 @@ pub(super) struct Cluster<N> {
     pub(super) node: Arc<N>,
 }
 
-const SERVICE: &str = "etcdserverpb.Cluster";
-
+/// etcd refuses bad URLs before it looks at anything else.
 fn is_url_list(urls: &[String]) -> Result<(), Status> {
     match base::urls::normalize(urls) {
         Ok(_) => Ok(()),
@@ -38,29 +37,46 @@ fn member(from: base::Member) -> Member {
     }
 }
 
+impl<N: Node> Cluster<N> {
+    fn members(&self) -> Vec<Member> {
+        self.node.members().into_iter().map(member).collect()
+    }
+}
+
 #[tonic::async_trait]
 impl<N: Node> cluster_server::Cluster for Cluster<N> {
     async fn member_add(
         &self,
         request: Request<MemberAddRequest>,
     ) -> Result<Response<MemberAddResponse>, Status> {
-        is_url_list(&request.get_ref().peer_ur_ls)?;
-        Err(not_served(SERVICE, "MemberAdd"))
+        let request = request.into_inner();
+        is_url_list(&request.peer_ur_ls)?;
+        let added = self.node.add_member(&request.peer_ur_ls, request.is_learner).await?;
+        Ok(Response::new(MemberAddResponse {
+            header: header::without_revision(&*self.node),
+            member: Some(member(added)),
+            members: self.members(),
+        }))
     }
 
     async fn member_remove(
         &self,
-        _: Request<MemberRemoveRequest>,
+        request: Request<MemberRemoveRequest>,
     ) -> Result<Response<MemberRemoveResponse>, Status> {
-        Err(not_served(SERVICE, "MemberRemove"))
+        self.node.remove_member(request.into_inner().id).await?;
+        let header = header::without_revision(&*self.node);
+        Ok(Response::new(MemberRemoveResponse { header, members: self.members() }))
     }
 
     async fn member_update(
         &self,
         request: Request<MemberUpdateRequest>,
     ) -> Result<Response<MemberUpdateResponse>, Status> {
-        is_url_list(&request.get_ref().peer_ur_ls)?;
-        Err(not_served(SERVICE, "MemberUpdate"))
+        let request = request.into_inner();
+        is_url_list(&request.peer_ur_ls)?;
+        self.node.update_member(request.id, &request.peer_ur_ls).await?;
+        let header = header::without_revision(&*self.node);
+        Ok(Response::new(MemberUpdateResponse { header, members: self.members() }))
     }
 
     async fn member_list(
@@ -70,15 +86,16 @@ impl<N: Node> cluster_server::Cluster for Cluster<N> {
         if request.into_inner().linearizable {
             self.node.barrier().await?;
         }
-        let members = self.node.members().into_iter().map(member).collect();
         let header = header::without_revision(&*self.node);
-        Ok(Response::new(MemberListResponse { header, members }))
+        Ok(Response::new(MemberListResponse { header, members: self.members() }))
     }
 
     async fn member_promote(
         &self,
-        _: Request<MemberPromoteRequest>,
+        request: Request<MemberPromoteRequest>,
     ) -> Result<Response<MemberPromoteResponse>, Status> {
-        Err(not_served(SERVICE, "MemberPromote"))
+        self.node.promote_member(request.into_inner().id).await?;
+        let header = header::without_revision(&*self.node);
+        Ok(Response::new(MemberPromoteResponse { header, members: self.members() }))
     }
 }

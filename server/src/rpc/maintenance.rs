@@ -121,9 +121,10 @@ impl<N: Node> maintenance_server::Maintenance for Maintenance<N> {
 
     async fn move_leader(
         &self,
-        _: Request<MoveLeaderRequest>,
+        request: Request<MoveLeaderRequest>,
     ) -> Result<Response<MoveLeaderResponse>, Status> {
-        Err(not_served(SERVICE, "MoveLeader"))
+        self.node.move_leader(request.into_inner().target_id).await?;
+        Ok(Response::new(MoveLeaderResponse { header: header::without_revision(&*self.node) }))
     }
 
     async fn downgrade(

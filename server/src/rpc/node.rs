@@ -151,6 +151,54 @@ pub struct TimeToLive {
     pub keys: Vec<bytes::Bytes>,
 }
 
+/// Changes who the members are and who of them leads.
+///
+/// None of these has a deadline but the caller's, except where noted.
+pub trait Changes: Send + Sync + 'static {
+    /// Adds a member, which gets an id of its own.
+    ///
+    /// # Errors
+    /// [`RpcError::MemberBadURLs`], [`RpcError::MemberNotEnoughStarted`],
+    /// [`RpcError::Unhealthy`], [`RpcError::MemberExist`], [`RpcError::PeerURLExist`],
+    /// [`RpcError::TooManyLearners`].
+    fn add_member(
+        &self,
+        urls: &[String],
+        is_learner: bool,
+    ) -> impl Future<Output = Result<Member, RpcError>> + Send;
+
+    /// Removes a member for good.
+    ///
+    /// # Errors
+    /// [`RpcError::MemberNotEnoughStarted`], [`RpcError::Unhealthy`],
+    /// [`RpcError::MemberNotFound`].
+    fn remove_member(&self, id: u64) -> impl Future<Output = Result<(), RpcError>> + Send;
+
+    /// Gives a member other peer URLs.
+    ///
+    /// # Errors
+    /// [`RpcError::MemberBadURLs`], [`RpcError::MemberNotFound`], [`RpcError::PeerURLExist`].
+    fn update_member(
+        &self,
+        id: u64,
+        urls: &[String],
+    ) -> impl Future<Output = Result<(), RpcError>> + Send;
+
+    /// Makes a learner a voter. Without a leader it gives up after the request timeout.
+    ///
+    /// # Errors
+    /// [`RpcError::NoLeader`], [`RpcError::MemberNotFound`], [`RpcError::MemberNotLearner`],
+    /// [`RpcError::LearnerNotReady`], [`RpcError::MemberNotEnoughStarted`].
+    fn promote_member(&self, id: u64) -> impl Future<Output = Result<(), RpcError>> + Send;
+
+    /// Hands leadership to a voter and waits, for the request timeout at most, until it leads.
+    ///
+    /// # Errors
+    /// [`RpcError::NotLeader`], [`RpcError::BadLeaderTransferee`],
+    /// [`RpcError::LeaderTransferTimeout`].
+    fn move_leader(&self, to: u64) -> impl Future<Output = Result<(), RpcError>> + Send;
+}
+
 /// Opens watch streams.
 pub trait Watching: Send + Sync + 'static {
     /// A new stream, whose reader lives on the thread of `shard`.
@@ -158,6 +206,6 @@ pub trait Watching: Send + Sync + 'static {
 }
 
 /// Everything together.
-pub trait Node: Board + Writes + Reads + Leases + Watching {}
+pub trait Node: Board + Writes + Reads + Leases + Changes + Watching {}
 
-impl<T: Board + Writes + Reads + Leases + Watching> Node for T {}
+impl<T: Board + Writes + Reads + Leases + Changes + Watching> Node for T {}

@@ -264,6 +264,28 @@ impl Leases for Fake {
     }
 }
 
+impl Changes for Fake {
+    async fn add_member(&self, _: &[String], _: bool) -> Result<Member, RpcError> {
+        Err(RpcError::Unhealthy)
+    }
+
+    async fn remove_member(&self, _: u64) -> Result<(), RpcError> {
+        Err(RpcError::Unhealthy)
+    }
+
+    async fn update_member(&self, _: u64, _: &[String]) -> Result<(), RpcError> {
+        Err(RpcError::MemberNotFound)
+    }
+
+    async fn promote_member(&self, _: u64) -> Result<(), RpcError> {
+        Err(RpcError::MemberNotLearner)
+    }
+
+    async fn move_leader(&self, _: u64) -> Result<(), RpcError> {
+        Err(RpcError::BadLeaderTransferee)
+    }
+}
+
 impl Watching for Fake {
     fn watch(&self, shard: &Shard) -> WatchStream {
         self.hub.open_stream(Some(shard))
