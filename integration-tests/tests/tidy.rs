@@ -24,7 +24,10 @@ const GRAPH: &[(&str, &[&str])] = &[
     ("apply", &["backend", "base", "mvcc", "proto"]),
     ("tls", &["base"]),
     ("client", &["base", "proto"]),
-    ("server", &["apply", "backend", "base", "mvcc", "proto", "raftnode", "wal"]),
+    (
+        "server",
+        &["apply", "backend", "base", "mvcc", "proto", "rafthttp", "raftnode", "snapshot", "wal"],
+    ),
     ("etcdctl", &["base", "client", "proto", "snapshot"]),
     ("etcdutl", &["apply", "backend", "base", "mvcc", "wal"]),
     ("bench", &["base", "client", "proto"]),

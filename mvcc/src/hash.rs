@@ -88,6 +88,11 @@ impl KvHasher {
 }
 
 impl Store {
+    /// What finished compactions hashed, newest first: the last few only.
+    pub fn compaction_hashes(&self) -> Vec<KvHash> {
+        self.shared.hashes.newest.lock().iter().rev().copied().collect()
+    }
+
     /// CRC-32C over all buckets: for each in name order its name, then keys and values. The rows
     /// `consistent_index`, `term` and `storageVersion` of `meta` are left out, because members
     /// that agree may differ in them. Walks everything; writers go on meanwhile.

@@ -17,6 +17,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::compactor::Schedule;
 use crate::config::Retention;
+use crate::corruption;
 use crate::lease_keeper::{CHECK_INTERVAL, REVOKES_IN_FLIGHT_MAX};
 use crate::logging::{List, go_duration};
 use crate::proposer::SWEEP_INTERVAL;
@@ -49,6 +50,7 @@ pub fn start(
     loops.spawn(watch_store(shared.clone()));
     loops.spawn(watch_descriptors());
     loops.spawn(hasten_election(shared.clone()));
+    loops.spawn(corruption::run(shared.clone()));
     loops
 }
 

@@ -266,17 +266,7 @@ fn restart(
         "commit-index" = recovered.hard_state.commit,
         "restarting local member"
     );
-    Ok(Booted {
-        dirs,
-        wal,
-        recovered,
-        boot,
-        machine,
-        snap_dir,
-        member_id,
-        cluster_id,
-        members,
-    })
+    Ok(Booted { dirs, wal, recovered, boot, machine, snap_dir, member_id, cluster_id, members })
 }
 
 /// Raft starts with all founders, also when the state machine was stopped amid taking them in.
@@ -295,11 +285,7 @@ fn with_founders(mut stored: ConfState, applied: u64, entries: &[Entry]) -> Conf
 }
 
 /// Refuses data of another member.
-fn check_membership(
-    dirs: &DataDir,
-    machine: &StateMachine,
-    member_id: u64,
-) -> Result<(), Error> {
+fn check_membership(dirs: &DataDir, machine: &StateMachine, member_id: u64) -> Result<(), Error> {
     let cluster = machine.state().cluster.read();
     let known = cluster.members.get(member_id).is_some();
     // One that was removed learns it from the others, and stops in the proper way.

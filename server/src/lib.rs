@@ -16,6 +16,7 @@ pub mod background;
 pub mod bootstrap;
 pub mod compactor;
 pub mod config;
+mod corruption;
 pub mod facts;
 pub mod fatal;
 pub mod http;

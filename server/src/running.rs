@@ -140,6 +140,7 @@ impl Running {
         let ask = BootAsk { dial: dial.clone(), runtime: &runtime };
         let booted = bootstrap::boot(&config, &ask).map_err(|e| chain(&e))?;
         tracing::info!("bootstrap successfully");
+        let restarted = booted.members.is_empty();
         let network = Network { dial, runtime: runtime.handle().clone() };
         let Member { shared, node, snapshots, dirs } =
             Member::start(config, booted, &network, end)?;
@@ -154,10 +155,13 @@ impl Running {
         let service = PeerService::new(transport, pages, shared.clone());
         let peers = PeerServer::start(runtime, sockets.peer, service)
             .map_err(|e| format!("start thread peer: {e}"))?;
+        if restarted && shared.config.gates.enabled("InitialCorruptCheck") {
+            check_corruption(&shared)?;
+        }
         let (background, published) = start_background(&shared, retention)?;
         let router = Router::new(Side::Metrics, facts.clone());
-        let metrics = SideServer::start("metrics", sockets.metrics, &router)
-            .map_err(|e| e.to_string())?;
+        let metrics =
+            SideServer::start("metrics", sockets.metrics, &router).map_err(|e| e.to_string())?;
         background::log_serving(&shared);
         published.recv().map_err(|_| "the background thread ended".to_owned())?;
         let servers = serve_clients(&shared, facts, sockets.client, limit)?;
@@ -236,6 +240,17 @@ fn peer_runtime() -> Result<tokio::runtime::Runtime, String> {
         .enable_all()
         .build()
         .map_err(|e| format!("start thread peer: {e}"))
+}
+
+/// Compares this member's keys with the others' before anybody is served.
+fn check_corruption(shared: &Shared) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| format!("corruption check: {e}"))?;
+    runtime.block_on(crate::corruption::initial(shared)).inspect_err(|error| {
+        tracing::error!(error, "checkInitialHashKV failed");
+    })
 }
 
 /// The transport and what it serves.

@@ -125,7 +125,8 @@ fn same_urls(a: &[String], b: &[String]) -> bool {
     if sorted(a) == sorted(b) {
         return true;
     }
-    let resolved = |urls: &[String]| urls.iter().map(|url| resolve(url)).collect::<Option<Vec<_>>>();
+    let resolved =
+        |urls: &[String]| urls.iter().map(|url| resolve(url)).collect::<Option<Vec<_>>>();
     match (resolved(a), resolved(b)) {
         (Some(a), Some(b)) => {
             let set = |of: Vec<String>| of.into_iter().collect::<HashSet<_>>();
@@ -271,12 +272,8 @@ mod tests {
     fn a_started_member_is_not_founded_again() {
         let mut started = told();
         started.members[1].client_urls = vec!["http://10.0.0.2:2".into()];
-        let identity = Identity {
-            member_id: 2,
-            cluster_id: 0xc0,
-            members: told().members,
-            founding: true,
-        };
+        let identity =
+            Identity { member_id: 2, cluster_id: 0xc0, members: told().members, founding: true };
         let cluster = |told| Cluster { told, versions: None, downgrading: false };
         assert!(check_not_started(&identity, &cluster(Some(told()))).is_ok());
         assert!(check_not_started(&identity, &cluster(None)).is_ok());

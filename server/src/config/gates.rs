@@ -33,9 +33,9 @@ struct Gate {
 const GATES: &[Gate] = &[
     Gate { name: "AllAlpha", stage: Stage::Alpha, default: false, switchable: false },
     Gate { name: "AllBeta", stage: Stage::Beta, default: false, switchable: true },
-    Gate { name: "CompactHashCheck", stage: Stage::Alpha, default: false, switchable: false },
+    Gate { name: "CompactHashCheck", stage: Stage::Alpha, default: false, switchable: true },
     Gate { name: "FastLeaseKeepAlive", stage: Stage::Beta, default: true, switchable: false },
-    Gate { name: "InitialCorruptCheck", stage: Stage::Alpha, default: false, switchable: false },
+    Gate { name: "InitialCorruptCheck", stage: Stage::Alpha, default: false, switchable: true },
     Gate { name: "LeaseCheckpoint", stage: Stage::Alpha, default: false, switchable: false },
     Gate { name: "LeaseCheckpointPersist", stage: Stage::Alpha, default: false, switchable: false },
     Gate { name: "PriorityRequest", stage: Stage::Alpha, default: false, switchable: true },

@@ -195,15 +195,12 @@ fn what_comes_later_is_refused_by_name() {
         "--cert-file=a.pem",
         "--client-cert-auth",
         "--auth-token=jwt",
-        "--force-new-cluster",
         "--config-file=x",
-        "--corrupt-check-time=1h",
         "--enable-pprof",
         "--discovery-srv=example.com",
         "--listen-metrics-urls=https://127.0.0.1:1",
         "--listen-peer-urls=unix://a:1",
         "--feature-gates=LeaseCheckpoint=true",
-        "--experimental-corrupt-check-time=1h",
         "--log-outputs=systemd/journal",
     ];
     for arg in cases {

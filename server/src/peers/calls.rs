@@ -277,7 +277,11 @@ mod tests {
     use super::*;
     use base::version::Version;
 
-    fn answer(status: u16, headers: &[(&'static str, &'static str)], body: &str) -> Response<Bytes> {
+    fn answer(
+        status: u16,
+        headers: &[(&'static str, &'static str)],
+        body: &str,
+    ) -> Response<Bytes> {
         let mut answer = Response::builder().status(status);
         for (name, value) in headers {
             answer = answer.header(*name, *value);

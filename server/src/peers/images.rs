@@ -196,10 +196,8 @@ impl ReceivedImages {
         );
         let began = Instant::now();
         // Named `tmp…`: what a crash leaves of it is removed at the next start.
-        let file = tempfile::Builder::new()
-            .prefix("tmp")
-            .tempfile_in(&self.dir)
-            .map_err(|e| store(&e))?;
+        let file =
+            tempfile::Builder::new().prefix("tmp").tempfile_in(&self.dir).map_err(|e| store(&e))?;
         let mut out = file.reopen().map_err(|e| store(&e))?;
         let mut buffer = Vec::with_capacity(WRITE_BYTES);
         while let Some(chunk) = body.chunk().await.map_err(|e| store(&e))? {

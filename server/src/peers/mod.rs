@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use proto::raftpb;
 use rafthttp::Transport;
 
-pub use calls::BootAsk;
+pub use calls::{BootAsk, PeerHash, PeerHeader};
 pub use host::MemberHost;
 pub use images::{ImageSender, ReceivedImages};
 pub use listener::PeerServer;

@@ -264,7 +264,7 @@ impl Leases for Fake {
     }
 }
 
-impl Changes for Fake {
+impl crate::rpc::node::Changes for Fake {
     async fn add_member(&self, _: &[String], _: bool) -> Result<Member, RpcError> {
         Err(RpcError::Unhealthy)
     }
