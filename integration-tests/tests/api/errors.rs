@@ -8,8 +8,9 @@ use prost::Message;
 use proto::etcdserverpb::request_op::Request as Op;
 use proto::etcdserverpb::{
     AlarmRequest, CompactionRequest, Compare, DeleteRangeRequest, HashKvRequest, LeaseGrantRequest,
-    LeaseRevokeRequest, MemberAddRequest, MemberUpdateRequest, PutRequest, RangeRequest, RequestOp,
-    TxnRequest, WatchRequest,
+    LeaseRevokeRequest, MemberAddRequest, MemberPromoteRequest, MemberRemoveRequest,
+    MemberUpdateRequest, MoveLeaderRequest, PutRequest, RangeRequest, RequestOp, TxnRequest,
+    WatchRequest,
 };
 use serde_json::Value;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -33,6 +34,9 @@ const REVOKE: &str = "/etcdserverpb.Lease/LeaseRevoke";
 const HASH_KV: &str = "/etcdserverpb.Maintenance/HashKV";
 const MEMBER_ADD: &str = "/etcdserverpb.Cluster/MemberAdd";
 const MEMBER_UPDATE: &str = "/etcdserverpb.Cluster/MemberUpdate";
+const MEMBER_REMOVE: &str = "/etcdserverpb.Cluster/MemberRemove";
+const MEMBER_PROMOTE: &str = "/etcdserverpb.Cluster/MemberPromote";
+const MOVE_LEADER: &str = "/etcdserverpb.Maintenance/MoveLeader";
 
 /// A lease that exists in the store of [`prepared`].
 const LEASE: i64 = 7;
@@ -284,6 +288,7 @@ fn transport_cases() -> Vec<Case> {
     const NOT_UTF8: &str = "grpc: error unmarshalling request: string field contains invalid UTF-8";
     let big = |bytes: usize| PutRequest { value: vec![b'v'; bytes].into(), ..put() };
     let member = MemberAddRequest { peer_ur_ls: vec!["ftp://a:1".into()], is_learner: false };
+    let unknown = MemberUpdateRequest { id: 7, peer_ur_ls: vec!["http://a:1".into()] };
     let with_path = MemberAddRequest { peer_ur_ls: vec!["http://a:1/x".into()], is_learner: false };
     vec![
         case("RequestTooLarge", PUT, &big(1_572_864)),
@@ -317,6 +322,10 @@ fn transport_cases() -> Vec<Case> {
         case("MemberBadURLs", MEMBER_ADD, &member),
         case("MemberBadURLs", MEMBER_ADD, &with_path),
         case("MemberBadURLs", MEMBER_UPDATE, &MemberUpdateRequest::default()),
+        case("MemberNotFound", MEMBER_UPDATE, &unknown),
+        case("MemberNotFound", MEMBER_REMOVE, &MemberRemoveRequest { id: 7 }),
+        case("MemberNotFound", MEMBER_PROMOTE, &MemberPromoteRequest { id: 7 }),
+        case("BadLeaderTransferee", MOVE_LEADER, &MoveLeaderRequest { target_id: 7 }),
     ]
 }
 

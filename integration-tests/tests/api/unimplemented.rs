@@ -5,9 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use prost::Message;
 use proto::etcdserverpb::watch_request::RequestUnion;
-use proto::etcdserverpb::{
-    MemberAddRequest, MemberUpdateRequest, WatchCreateRequest, WatchRequest,
-};
+use proto::etcdserverpb::{WatchCreateRequest, WatchRequest};
 use serde_json::Value;
 use tonic::{Code, Request};
 
@@ -16,12 +14,7 @@ use crate::node::{Node, only_ours};
 /// Methods without an implementation; where a name ends in `/`, the whole service.
 const NOT_SERVED: &[&str] = &[
     "/etcdserverpb.Auth/",
-    "/etcdserverpb.Cluster/MemberAdd",
-    "/etcdserverpb.Cluster/MemberPromote",
-    "/etcdserverpb.Cluster/MemberRemove",
-    "/etcdserverpb.Cluster/MemberUpdate",
     "/etcdserverpb.Maintenance/Downgrade",
-    "/etcdserverpb.Maintenance/MoveLeader",
     "/etcdserverpb.Maintenance/Snapshot",
     "/v3electionpb.Election/",
     "/v3lockpb.Lock/",
@@ -54,14 +47,7 @@ fn is_served(path: &str) -> bool {
 
 /// A request that the checks before the handler let pass.
 fn request(path: &str) -> Bytes {
-    let urls = || vec!["http://127.0.0.1:1".to_owned()];
     match path {
-        "/etcdserverpb.Cluster/MemberAdd" => {
-            MemberAddRequest { peer_ur_ls: urls(), is_learner: false }.encode_to_vec()
-        }
-        "/etcdserverpb.Cluster/MemberUpdate" => {
-            MemberUpdateRequest { id: 1, peer_ur_ls: urls() }.encode_to_vec()
-        }
         // An empty request on a watch stream is ignored.
         "/etcdserverpb.Watch/Watch" => {
             let create = RequestUnion::CreateRequest(WatchCreateRequest::default());
