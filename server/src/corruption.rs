@@ -85,7 +85,7 @@ async fn raise(shared: &Shared, member_id: u64) {
 ///
 /// # Errors
 /// etcd's text, when another member has other keys.
-pub async fn initial(shared: &Shared) -> Result<(), String> {
+pub(crate) async fn initial(shared: &Shared) -> Result<(), String> {
     let id = format!("{:x}", shared.member_id);
     tracing::info!("local-member-id" = id, "starting initial corruption check");
     let own = match shared.hash_kv(0).await {
@@ -121,7 +121,7 @@ pub async fn initial(shared: &Shared) -> Result<(), String> {
 }
 
 /// The leader's comparisons, at the intervals given.
-pub async fn run(shared: Arc<Shared>) {
+pub(crate) async fn run(shared: Arc<Shared>) {
     let config = &shared.config;
     tokio::join!(
         every(config.corrupt_check, || compare(&shared)),
