@@ -164,5 +164,6 @@ fn scrape(shared: &Shared) -> Scrape {
         committed_index: status.commit(),
         quota_bytes: shared.config.quota_backend_bytes,
         cluster_versions: Vec::new(),
+        peers: shared.peers.transport().stats(),
     }
 }

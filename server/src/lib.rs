@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod background;
+pub mod backup;
 pub mod bootstrap;
 pub mod compactor;
 pub mod config;

@@ -11,6 +11,7 @@ use proto::etcdserverpb::{AlarmType, LeaseTimeToLiveRequest, RangeRequest, TxnRe
 use proto::request::Kind;
 use tonic::Status;
 
+use crate::backup::Chunks;
 use crate::facts;
 use crate::lease_keeper::Renewal;
 use crate::proposer::ProposeError;
@@ -184,6 +185,13 @@ impl node::Reads for Shared {
         let hash = blocking(move || store.hash_kv(revision)).await?;
         self.metrics.hash_rev_seconds.observe(began.elapsed());
         hash.map_err(store_refusal)
+    }
+
+    async fn backup(&self) -> Result<Chunks, Status> {
+        let version = facts::storage_version(self).unwrap_or_default();
+        // Data of 3.5 says nothing.
+        let version = if version == "3.5.0" { String::new() } else { version };
+        self.backups.start(self.store(), version).await
     }
 
     async fn defragment(&self) -> Result<(), Status> {

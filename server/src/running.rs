@@ -17,6 +17,7 @@ use raftnode::RaftNode;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::background;
+use crate::backup::Backups;
 use crate::bootstrap::{self, Booted};
 use crate::config::{Config, Retention};
 use crate::facts::MemberFacts;
@@ -379,6 +380,7 @@ impl Member {
             raft,
             proposer,
             peers: wires.peers,
+            backups: Backups::new(metrics.clone()),
             keeper,
             hub,
             metrics,

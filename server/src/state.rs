@@ -8,6 +8,7 @@ use parking_lot::RwLock;
 use proto::etcdserverpb::ResponseHeader;
 use tokio::sync::Notify;
 
+use crate::backup::Backups;
 use crate::config::Config;
 use crate::lease_keeper::Keeper;
 use crate::metrics::Metrics;
@@ -73,6 +74,8 @@ pub struct Shared {
     pub proposer: Proposer,
     /// The other members.
     pub peers: Peers,
+    /// Backups under way.
+    pub backups: Backups,
     /// Deadlines of leases.
     pub keeper: Arc<Keeper>,
     /// Watchers.

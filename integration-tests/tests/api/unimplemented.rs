@@ -15,7 +15,6 @@ use crate::node::{Node, only_ours};
 const NOT_SERVED: &[&str] = &[
     "/etcdserverpb.Auth/",
     "/etcdserverpb.Maintenance/Downgrade",
-    "/etcdserverpb.Maintenance/Snapshot",
     "/v3electionpb.Election/",
     "/v3lockpb.Lock/",
 ];

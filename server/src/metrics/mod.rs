@@ -5,6 +5,7 @@
 
 mod cell;
 mod grpc;
+mod network;
 mod page;
 mod process;
 mod text;
@@ -376,6 +377,7 @@ pub struct Scrape {
     pub committed_index: u64,
     pub quota_bytes: i64,
     pub cluster_versions: Vec<(String, bool)>,
+    pub peers: rafthttp::Stats,
 }
 
 #[cfg(test)]

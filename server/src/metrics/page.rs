@@ -4,12 +4,10 @@ use std::sync::atomic::Ordering;
 
 use super::cell::{Counter, Gauge, Histogram, Reading};
 use super::grpc::{CODES, Method};
+use super::network;
 use super::process::Process;
 use super::text::{Kind, Labels, Page, to_f64};
 use super::{CHECKS, Metrics, OPS, REQUEST_TYPES, Scrape};
-
-/// What precedes each message of gRPC: a flag and a length.
-const MESSAGE_HEAD_BYTES: u64 = 5;
 
 impl Page {
     fn counter(&mut self, name: &'static str, help: &'static str, counter: &Counter) {
@@ -20,7 +18,13 @@ impl Page {
         self.number(name, Kind::Gauge, help, signed(gauge.get()));
     }
 
-    fn number(&mut self, name: &'static str, kind: Kind, help: &'static str, value: f64) {
+    pub(super) fn number(
+        &mut self,
+        name: &'static str,
+        kind: Kind,
+        help: &'static str,
+        value: f64,
+    ) {
         self.family(name, kind, help);
         self.sample(&[], value);
     }
@@ -59,7 +63,7 @@ pub(super) fn render(m: &Metrics, s: &Scrape) -> String {
     disk(&mut page, m);
     proxy(&mut page);
     mvcc(&mut page, m, s);
-    network(&mut page, m, s);
+    network::render(&mut page, m, s);
     server(&mut page, m, s);
     leadership(&mut page, m, s);
     progress(&mut page, m, s);
@@ -296,46 +300,6 @@ fn mvcc(p: &mut Page, m: &Metrics, s: &Scrape) {
     p.counter("etcd_mvcc_put_total", "Puts executed.", &m.puts);
     p.counter("etcd_mvcc_range_total", "Ranges executed.", &m.ranges);
     p.counter("etcd_mvcc_txn_total", "Txns with more than one operation.", &m.txns);
-}
-
-fn network(p: &mut Page, m: &Metrics, s: &Scrape) {
-    let messages = |pick: fn(&Method) -> &Counter| -> u64 {
-        m.grpc.all().iter().map(|method| pick(method).get()).sum()
-    };
-    let bare = |bytes: &Counter, messages: u64| {
-        to_f64(bytes.get().saturating_sub(messages * MESSAGE_HEAD_BYTES))
-    };
-    p.number(
-        "etcd_network_client_grpc_received_bytes_total",
-        Kind::Counter,
-        "Bytes of gRPC requests.",
-        bare(&m.traffic.received, messages(|method| &method.received)),
-    );
-    p.number(
-        "etcd_network_client_grpc_sent_bytes_total",
-        Kind::Counter,
-        "Bytes of gRPC answers.",
-        bare(&m.traffic.sent, messages(|method| &method.sent)),
-    );
-    p.family("etcd_network_known_peers", Kind::Gauge, "1 per member of the cluster.");
-    let local = format!("{:x}", s.member_id);
-    for member in &s.members {
-        p.sample(&[("Local", &local), ("Remote", &format!("{member:x}"))], 1.0);
-    }
-    p.family(
-        "etcd_network_server_stream_failures_total",
-        Kind::Counter,
-        "Failed sends and receives on server streams.",
-    );
-    let failures = [
-        ("lease-keepalive", "receive", &m.keepalive_receive_failures),
-        ("lease-keepalive", "send", &m.keepalive_send_failures),
-        ("watch", "receive", &m.watch_receive_failures),
-        ("watch", "send", &m.watch_send_failures),
-    ];
-    for (api, kind, counter) in failures.iter().filter(|f| f.2.get() > 0) {
-        p.sample(&[("API", api), ("Type", kind)], to_f64(counter.get()));
-    }
 }
 
 fn server(p: &mut Page, m: &Metrics, s: &Scrape) {

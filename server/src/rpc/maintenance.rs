@@ -11,6 +11,7 @@ use proto::etcdserverpb::{
 };
 use proto::request::Kind;
 use proto::server::maintenance_server;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::errors::{RpcError, not_served};
@@ -110,13 +111,13 @@ impl<N: Node> maintenance_server::Maintenance for Maintenance<N> {
         }))
     }
 
-    type SnapshotStream = tokio_stream::Empty<Result<SnapshotResponse, Status>>;
+    type SnapshotStream = ReceiverStream<Result<SnapshotResponse, Status>>;
 
     async fn snapshot(
         &self,
         _: Request<SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
-        Err(not_served(SERVICE, "Snapshot"))
+        Ok(Response::new(ReceiverStream::new(self.node.backup().await?)))
     }
 
     async fn move_leader(

@@ -10,6 +10,7 @@ use proto::etcdserverpb::{AlarmMember, LeaseTimeToLiveRequest, RangeRequest, Txn
 use proto::request::Kind;
 
 use super::errors::RpcError;
+use crate::backup::Chunks;
 
 /// Who this member is and what it knows at the moment; all answers are immediate.
 pub trait Board: Send + Sync + 'static {
@@ -114,6 +115,13 @@ pub trait Reads: Send + Sync + 'static {
     /// # Errors
     /// [`RpcError::Compacted`], [`RpcError::FutureRev`], and failures of the store.
     fn hash_kv(&self, revision: i64) -> impl Future<Output = Result<KvHash, tonic::Status>> + Send;
+
+    /// Messages of a backup of this member, up to the hash at its end. It goes on as they are
+    /// taken, and ends when they are dropped.
+    ///
+    /// # Errors
+    /// [`RpcError::Stopped`], or that there is no thread for it.
+    fn backup(&self) -> impl Future<Output = Result<Chunks, tonic::Status>> + Send;
 
     /// Rewrites the backend of this member to give space back.
     fn defragment(&self) -> impl Future<Output = Result<(), tonic::Status>> + Send;

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use mvcc::{Changes, Event, EventKind, History, KvHash, ReadFailed, Shard, WatchHub, WatchStream};
 use parking_lot::Mutex;
 use prost::Message;
-use proto::etcdserverpb::{LeaseTimeToLiveRequest, RangeRequest, TxnRequest};
+use proto::etcdserverpb::{LeaseTimeToLiveRequest, RangeRequest, SnapshotResponse, TxnRequest};
 use proto::mvccpb::KeyValue;
 use proto::raw;
 use proto::request::Kind;
@@ -237,6 +237,18 @@ impl Reads for Fake {
 
     async fn hash_kv(&self, revision: i64) -> Result<KvHash, tonic::Status> {
         Ok(KvHash { hash: 9, revision, compact_revision: -1 })
+    }
+
+    async fn backup(&self) -> Result<crate::backup::Chunks, tonic::Status> {
+        let (messages, chunks) = tokio::sync::mpsc::channel(2);
+        let message = |blob: &'static [u8], remaining_bytes| SnapshotResponse {
+            remaining_bytes,
+            blob: Bytes::from_static(blob),
+            ..SnapshotResponse::default()
+        };
+        messages.try_send(Ok(message(b"data", 0))).expect("room");
+        messages.try_send(Ok(message(b"hash", 0))).expect("room");
+        Ok(chunks)
     }
 
     async fn defragment(&self) -> Result<(), tonic::Status> {
