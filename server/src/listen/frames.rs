@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::authority::cut_scheme;
 use super::gather::{Drain, Gathered};
 use super::sniff::{PREFACE, Rewound};
 use crate::metrics::Counter;
@@ -27,6 +28,11 @@ const STRIKES_MAX: u32 = 2;
 const HEAD_BYTES: usize = 9;
 const DATA: u8 = 0x0;
 const HEADERS: u8 = 0x1;
+/// Flags of a HEADERS frame.
+const PADDED: u8 = 0x8;
+const PRIORITY: u8 = 0x20;
+/// Requests of a connection that are looked into: later ones refer to the first.
+const UNUSUAL_MAX: u32 = 16;
 const PING: u8 = 0x6;
 const GOAWAY: u8 = 0x7;
 const ACK: u8 = 0x1;
@@ -142,6 +148,8 @@ pub(super) struct Policed {
     outbound: Walker,
     /// None: any number of pings is fine.
     strikes: Option<Strikes>,
+    /// Requests that may still hold what [`Policed::tolerate`] mends.
+    unusual: u32,
 }
 
 impl Policed {
@@ -155,7 +163,14 @@ impl Policed {
             spacing.map(|spacing| Strikes { spacing, last: None, count: 0, last_stream: 0 });
         let inbound = Walker { skip: PREFACE.len(), ..Walker::default() };
         let stream = Gathered::new(stream);
-        Policed { stream, traffic, inbound, outbound: Walker::default(), strikes }
+        Policed {
+            stream,
+            traffic,
+            inbound,
+            outbound: Walker::default(),
+            strikes,
+            unusual: UNUSUAL_MAX,
+        }
     }
 
     /// What writes out what was gathered.
@@ -176,6 +191,37 @@ impl Policed {
         if data > 0 {
             self.traffic.sent.add(data);
         }
+    }
+
+    /// Mends what old clients send in their first requests; gives the new length.
+    ///
+    /// A frame that did not come whole is not looked at: the first ones always do.
+    fn tolerate(&mut self, bytes: &mut [u8]) -> usize {
+        let (mut at, mut length) = (self.inbound.skip, bytes.len());
+        if self.inbound.have > 0 {
+            return length;
+        }
+        while at + HEAD_BYTES <= length && self.unusual > 0 {
+            let payload = at + HEAD_BYTES;
+            let size = u32::from_be_bytes([0, bytes[at], bytes[at + 1], bytes[at + 2]]) as usize;
+            let (kind, flags, end) = (bytes[at + 3], bytes[at + 4], payload + size);
+            if kind == HEADERS {
+                self.unusual -= 1;
+                if flags & (PADDED | PRIORITY) == 0
+                    && end <= length
+                    && let Some(shorter) = cut_scheme(&mut bytes[payload..end])
+                {
+                    let head = u32::try_from(shorter).expect("shorter than a frame").to_be_bytes();
+                    bytes[at..at + 3].copy_from_slice(&head[1..]);
+                    bytes.copy_within(end..length, payload + shorter);
+                    length -= size - shorter;
+                    at = payload + shorter;
+                    continue;
+                }
+            }
+            at = end;
+        }
+        length
     }
 
     /// True when there was one ping too many.
@@ -204,6 +250,10 @@ impl AsyncRead for Policed {
         let this = self.get_mut();
         let before = buf.filled().len();
         std::task::ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+        if this.unusual > 0 {
+            let length = before + this.tolerate(&mut buf.filled_mut()[before..]);
+            buf.set_filled(length);
+        }
         if !this.read(&buf.filled()[before..]) {
             return Poll::Ready(Ok(()));
         }

@@ -7,6 +7,7 @@
 //!
 //! A connection stays on its thread for life, so nothing about it is ever shared.
 
+mod authority;
 mod bind;
 mod frames;
 mod gather;
