@@ -44,7 +44,8 @@ fn per_pair(
 ) {
     p.family(name, kind, help);
     let local = format!("{:x}", s.member_id);
-    for (id, peer) in &s.peers.peers {
+    // As 0 link heartbeats are counted, which have no sender.
+    for (id, peer) in s.peers.peers.iter().filter(|(id, _)| **id != 0) {
         if let Some(value) = pick(peer) {
             p.sample(&[("Local", &local), ("Remote", &format!("{id:x}"))], value);
         }
