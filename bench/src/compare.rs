@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::error::Error;
-use crate::load::{self, Load, Scale};
+use crate::load::{self, Load, Scale, Target};
 use crate::report;
 use crate::server::{self, Kind, Server};
 use crate::stats::Sample;
@@ -48,6 +48,10 @@ pub(crate) struct Figures {
 /// The loads in their order; later ones need what earlier ones wrote.
 const SEQUENCE: [Load; 6] =
     [Load::Put512, Load::Put1, Load::Get, Load::Fill, Load::Page, Load::Watch];
+/// What a cluster gets.
+const CLUSTER_SEQUENCE: [Load; 2] = [Load::ClusterPut, Load::ClusterGet];
+/// Its members.
+const CLUSTER_SIZE: usize = 3;
 /// What the echo server can answer.
 const ECHO_SEQUENCE: [Load; 3] = [Load::Put512, Load::Put1, Load::Get];
 
@@ -89,6 +93,9 @@ pub(crate) fn run(options: &Options) -> Result<(), Error> {
         for (kind, binary) in &contestants {
             report::note(&format!("round {} of {}: {}", round + 1, options.rounds, kind.name()));
             one_server(*kind, binary, &base, options, &mut figures)?;
+            if *kind != Kind::Echo {
+                one_cluster(*kind, binary, &base, options, &mut figures)?;
+            }
         }
     }
     // The directory is empty by now; if it is not, it is not ours to clear.
@@ -107,11 +114,14 @@ fn one_server(
     options: &Options,
     figures: &mut Figures,
 ) -> Result<(), Error> {
+    if !SEQUENCE.iter().any(|load| wanted(*load, &options.loads)) {
+        return Ok(());
+    }
     let mut server = Server::start(kind, binary, base)?;
     let sequence: &[Load] = if kind == Kind::Echo { &ECHO_SEQUENCE } else { &SEQUENCE };
     for load in sequence.iter().filter(|load| wanted(**load, &options.loads)) {
-        let pid = Some(server.pid());
-        let sample = load::measure(*load, server.endpoint(), pid, Scale::default())?;
+        let target = Target { endpoints: vec![server.endpoint()], pids: vec![server.pid()] };
+        let sample = load::measure(*load, &target, Scale::default())?;
         report::progress(*load, &sample);
         let of_server = figures.samples.entry(kind.name()).or_default();
         of_server.entry(load.name()).or_default().push(sample);
@@ -125,6 +135,30 @@ fn one_server(
     figures.restart_s.entry(kind.name()).or_default().push(restart.as_secs_f64());
     let restart = restart.as_secs_f64();
     report::note(&format!("  resident {rss_mib:.0} MiB, back after {restart:.3} s"));
+    Ok(())
+}
+
+fn one_cluster(
+    kind: Kind,
+    binary: &Path,
+    base: &Path,
+    options: &Options,
+    figures: &mut Figures,
+) -> Result<(), Error> {
+    if !CLUSTER_SEQUENCE.iter().any(|load| wanted(*load, &options.loads)) {
+        return Ok(());
+    }
+    let members = Server::start_cluster(kind, binary, base, CLUSTER_SIZE)?;
+    let target = Target {
+        endpoints: members.iter().map(Server::endpoint).collect(),
+        pids: members.iter().map(Server::pid).collect(),
+    };
+    for load in CLUSTER_SEQUENCE {
+        let sample = load::measure(load, &target, Scale::default())?;
+        report::progress(load, &sample);
+        let of_server = figures.samples.entry(kind.name()).or_default();
+        of_server.entry(load.name()).or_default().push(sample);
+    }
     Ok(())
 }
 

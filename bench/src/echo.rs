@@ -138,7 +138,7 @@ impl Kv for Echo {
             value: Bytes::from_static(&VALUE),
             lease: 0,
         };
-        let kvs = vec![kv.encode_to_vec().into()];
+        let kvs = [kv.encode_to_vec()].into_iter().collect();
         Ok(Response::new(raw::RangeResponse { header: header(), kvs, more: false, count: 1 }))
     }
 
@@ -186,7 +186,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::load::{self, Load, Scale};
+    use crate::load::{self, Load, Scale, Target};
 
     #[test]
     fn every_load_it_can_answer_is_measured_against_it() {
@@ -199,16 +199,16 @@ mod tests {
         let begin = Instant::now();
         let first = load::first_read(listen, Duration::from_secs(30), &mut || true);
         assert!(first.expect("a first read") >= begin);
+        let target = Target { endpoints: vec![listen], pids: vec![std::process::id()] };
         for load in [Load::Put512, Load::Put1, Load::Get] {
             let scale = Scale { ops: Some(600) };
-            let pid = Some(std::process::id());
-            let sample = load::measure(load, listen, pid, scale).expect("figures");
+            let sample = load::measure(load, &target, scale).expect("figures");
             assert_eq!(sample.ops, 600);
             assert!(sample.ops_per_s > 0.0 && sample.p50_us > 0.0, "{sample:?}");
             assert!(sample.p99_us >= sample.p50_us, "{sample:?}");
             assert!(sample.cpu_us_per_op.is_some() && sample.rss_mib.is_some(), "{sample:?}");
         }
-        let refused = load::measure(Load::Fill, listen, None, Scale { ops: Some(1) });
+        let refused = load::measure(Load::Fill, &target, Scale { ops: Some(1) });
         let text = refused.expect_err("no transactions").to_string();
         assert!(text.starts_with("/etcdserverpb.KV/Txn: grpc status 12"), "{text}");
         std::fs::remove_dir_all(&dir).expect("removal");

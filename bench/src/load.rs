@@ -30,6 +30,19 @@ pub(crate) enum Load {
     Page,
     /// 1,000 watchers of one key over 20 connections.
     Watch,
+    /// Puts of 256 clients over 33 connections, a third of them to each of three members.
+    ClusterPut,
+    /// Linearizable gets of 64 clients over 9 connections, likewise.
+    ClusterGet,
+}
+
+/// What a load is sent to.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    /// Where it listens: one member, or all of a cluster.
+    pub(crate) endpoints: Vec<SocketAddr>,
+    /// The processes whose cost is counted; none are when empty.
+    pub(crate) pids: Vec<u32>,
 }
 
 /// Operations in place of a load's own number.
@@ -57,6 +70,8 @@ impl Load {
             Load::Fill => "fill",
             Load::Page => "page",
             Load::Watch => "watch",
+            Load::ClusterPut => "cluster-put",
+            Load::ClusterGet => "cluster-get",
         }
     }
 
@@ -69,41 +84,45 @@ impl Load {
             Load::Fill => shape(8, 2, requests::PAGE_KEYS.div_ceil(requests::FILL_TXN_OPS)),
             Load::Page => shape(8, 8, 400),
             Load::Watch => shape(1_000, 20, 200),
+            Load::ClusterPut => shape(256, 33, 150_000),
+            Load::ClusterGet => shape(64, 9, 60_000),
         }
     }
 }
 
-/// Runs `load` against the server at `endpoint`; `pid` is its process.
+/// Runs `load` against `target`.
 ///
 /// # Errors
 /// Any operation that fails.
-pub(crate) fn measure(
-    load: Load,
-    endpoint: SocketAddr,
-    pid: Option<u32>,
-    scale: Scale,
-) -> Result<Sample, Error> {
+pub(crate) fn measure(load: Load, target: &Target, scale: Scale) -> Result<Sample, Error> {
+    let first = *target.endpoints.first().ok_or(Error::Answer("there is no endpoint"))?;
     let mut shape = load.shape();
     shape.ops = scale.ops.unwrap_or(shape.ops);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|source| Error::System { action: "build runtime", source })?;
-    let cpu_of = |pid: Option<u32>| pid.map(server::cpu_time).transpose();
+    let cpu = || -> Result<Option<Duration>, Error> {
+        let spent = target.pids.iter().map(|pid| server::cpu_time(*pid));
+        let spent = spent.collect::<Result<Vec<_>, _>>()?;
+        Ok((!spent.is_empty()).then(|| spent.iter().sum()))
+    };
     let (sample, cpu) = runtime.block_on(async {
         if load == Load::Watch {
-            return watchers::run(endpoint, shape.clients, shape.connections, shape.ops, &|| {
-                cpu_of(pid)
-            })
-            .await;
+            let Shape { clients, connections, ops } = shape;
+            return watchers::run(first, clients, connections, ops, &cpu).await;
         }
-        let connections = connect(endpoint, shape.connections).await?;
-        let before = cpu_of(pid)?;
+        let mut connections = Vec::with_capacity(shape.connections);
+        for number in 0..shape.connections {
+            let endpoint = target.endpoints[number % target.endpoints.len()];
+            connections.push(Connection::open(endpoint).await?);
+        }
+        let before = cpu()?;
         let sample = closed_loop(load, shape, &connections).await?;
-        let after = cpu_of(pid)?;
+        let after = cpu()?;
         Ok((sample, after.zip(before).map(|(after, before)| after.saturating_sub(before))))
     })?;
-    let rss_mib = pid.map(server::rss_mib).transpose()?;
+    let rss_mib = target.pids.first().map(|pid| server::rss_mib(*pid)).transpose()?;
     Ok(Sample { rss_mib, ..sample.with_cpu(cpu) })
 }
 
@@ -150,8 +169,8 @@ async fn closed_loop(
 
 fn path(load: Load) -> &'static str {
     match load {
-        Load::Put512 | Load::Put1 | Load::Watch => "/etcdserverpb.KV/Put",
-        Load::Get | Load::Page => "/etcdserverpb.KV/Range",
+        Load::Put512 | Load::Put1 | Load::Watch | Load::ClusterPut => "/etcdserverpb.KV/Put",
+        Load::Get | Load::Page | Load::ClusterGet => "/etcdserverpb.KV/Range",
         Load::Fill => "/etcdserverpb.KV/Txn",
     }
 }
@@ -182,11 +201,13 @@ impl Client {
     fn request(&mut self, load: Load, number: u64) -> Bytes {
         let dice = &mut self.dice;
         match load {
-            Load::Put512 | Load::Put1 | Load::Watch => {
+            Load::Put512 | Load::Put1 | Load::Watch | Load::ClusterPut => {
                 let key = requests::key(dice.below(requests::KEYS));
                 requests::put(key, self.noise.value(dice, requests::VALUE_BYTES))
             }
-            Load::Get => requests::get(requests::key(dice.below(requests::KEYS))),
+            Load::Get | Load::ClusterGet => {
+                requests::get(requests::key(dice.below(requests::KEYS)))
+            }
             Load::Fill => requests::fill(number * requests::FILL_TXN_OPS, &self.noise, dice),
             Load::Page => requests::page(0),
         }
@@ -196,7 +217,9 @@ impl Client {
 /// An answer without its data would make a server look fast.
 fn check(load: Load, answer: &Bytes) -> Result<(), Error> {
     let least = match load {
-        Load::Put512 | Load::Put1 | Load::Watch | Load::Fill => 1,
+        Load::Put512 | Load::Put1 | Load::Watch | Load::Fill | Load::ClusterPut => 1,
+        // A key may not have been written yet.
+        Load::ClusterGet => 1,
         Load::Get => requests::VALUE_BYTES,
         Load::Page => requests::PAGE_VALUE_BYTES * 500,
     };

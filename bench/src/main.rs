@@ -30,7 +30,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use error::Error;
-use load::{Load, Scale};
+use load::{Load, Scale, Target};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -58,12 +58,12 @@ struct RunOptions {
     /// The load.
     #[arg(long, value_enum)]
     load: Load,
-    /// Where the server listens.
-    #[arg(long, default_value = "127.0.0.1:2379")]
-    endpoint: SocketAddr,
-    /// The server's process, to count its CPU time.
-    #[arg(long)]
-    pid: Option<u32>,
+    /// Where the server, or each of its members, listens.
+    #[arg(long, default_value = "127.0.0.1:2379", value_delimiter = ',')]
+    endpoint: Vec<SocketAddr>,
+    /// The processes whose CPU time is counted.
+    #[arg(long, value_delimiter = ',')]
+    pid: Vec<u32>,
     /// Operations instead of the load's own number.
     #[arg(long)]
     ops: Option<u64>,
@@ -100,7 +100,8 @@ fn main() -> ExitCode {
 /// Runs one load and prints what it measured.
 fn run(options: &RunOptions) -> Result<(), Error> {
     let scale = Scale { ops: options.ops };
-    let sample = load::measure(options.load, options.endpoint, options.pid, scale)?;
+    let target = Target { endpoints: options.endpoint.clone(), pids: options.pid.clone() };
+    let sample = load::measure(options.load, &target, scale)?;
     report::print_sample(options.load, &sample, options.json);
     Ok(())
 }

@@ -128,6 +128,11 @@ const LOAD_ROWS: &[(&str, Load, Figure, Owed)] = &[
     ("watch, CPU us per event", Load::Watch, Figure::Cpu, Owed::AtMost(0.5)),
     ("watch, events/s", Load::Watch, Figure::Throughput, Owed::Nothing),
     ("watch, p50 us to the last", Load::Watch, Figure::P50, Owed::Nothing),
+    ("3 members: put 256 clients, ops/s", Load::ClusterPut, Figure::Throughput, Owed::AtLeast(1.5)),
+    ("3 members: put, CPU us of all", Load::ClusterPut, Figure::Cpu, Owed::AtMost(0.65)),
+    ("3 members: put, p99 us", Load::ClusterPut, Figure::P99, Owed::AtMost(1.0)),
+    ("3 members: get at all, ops/s", Load::ClusterGet, Figure::Throughput, Owed::AtLeast(3.0)),
+    ("3 members: get, CPU us of all", Load::ClusterGet, Figure::Cpu, Owed::Nothing),
     ("fill by txn of 128, CPU us per txn", Load::Fill, Figure::Cpu, Owed::Nothing),
 ];
 

@@ -40,12 +40,20 @@ impl Kind {
 
 /// A running server with a data directory of its own.
 pub(crate) struct Server {
+    place: Place,
+    child: Child,
+}
+
+/// What a server is started from, each time.
+struct Place {
     kind: Kind,
     binary: PathBuf,
     dir: PathBuf,
+    name: String,
     listen: SocketAddr,
     peer: SocketAddr,
-    child: Child,
+    /// All members as `name=url`.
+    initial_cluster: String,
 }
 
 impl Server {
@@ -54,24 +62,56 @@ impl Server {
     /// # Errors
     /// It cannot be started or does not answer.
     pub(crate) fn start(kind: Kind, binary: &Path, base: &Path) -> Result<Self, Error> {
+        let mut members = Server::start_cluster(kind, binary, base, 1)?;
+        Ok(members.remove(0))
+    }
+
+    /// Starts a cluster of `size` members and waits until each of them answers a read.
+    ///
+    /// # Errors
+    /// One cannot be started or does not answer.
+    pub(crate) fn start_cluster(
+        kind: Kind,
+        binary: &Path,
+        base: &Path,
+        size: usize,
+    ) -> Result<Vec<Self>, Error> {
         let dir = base.join(kind.name().replace(' ', "-"));
         remove(&dir)?;
-        fs::create_dir_all(&dir).map_err(|source| Error::File {
-            action: "create",
-            path: dir.clone(),
-            source,
-        })?;
-        let (listen, peer) = (free_address()?, free_address()?);
-        let child = spawn(kind, binary, &dir, listen, peer)?;
-        let binary = binary.to_owned();
-        let mut server = Server { kind, binary, dir, listen, peer, child };
-        server.wait_ready()?;
-        Ok(server)
+        let mut places = Vec::new();
+        for number in 0..size {
+            places.push(Place {
+                kind,
+                binary: binary.to_owned(),
+                dir: dir.join(format!("bench-{number}")),
+                name: format!("bench-{number}"),
+                listen: free_address()?,
+                peer: free_address()?,
+                initial_cluster: String::new(),
+            });
+        }
+        let all: Vec<String> =
+            places.iter().map(|p| format!("{}=http://{}", p.name, p.peer)).collect();
+        let mut servers = Vec::new();
+        for mut place in places {
+            place.initial_cluster = all.join(",");
+            fs::create_dir_all(&place.dir).map_err(|source| Error::File {
+                action: "create",
+                path: place.dir.clone(),
+                source,
+            })?;
+            let child = spawn(&place)?;
+            servers.push(Server { place, child });
+        }
+        for server in &mut servers {
+            server.wait_ready()?;
+        }
+        Ok(servers)
     }
 
     /// Where it listens.
     pub(crate) fn endpoint(&self) -> SocketAddr {
-        self.listen
+        self.place.listen
     }
 
     /// Its process.
@@ -86,17 +126,17 @@ impl Server {
     pub(crate) fn kill_and_restart(&mut self) -> Result<Duration, Error> {
         let killed = Instant::now();
         self.kill()?;
-        self.child = spawn(self.kind, &self.binary, &self.dir, self.listen, self.peer)?;
+        self.child = spawn(&self.place)?;
         Ok(self.wait_ready()?.duration_since(killed))
     }
 
     fn wait_ready(&mut self) -> Result<Instant, Error> {
         let child = &mut self.child;
         let mut alive = || matches!(child.try_wait(), Ok(None));
-        load::first_read(self.listen, START_PATIENCE, &mut alive).map_err(|_| Error::Server {
-            name: self.kind.name().to_owned(),
+        load::first_read(self.place.listen, START_PATIENCE, &mut alive).map_err(|_| Error::Server {
+            name: self.place.kind.name().to_owned(),
             problem: "does not answer",
-            log: log_path(&self.dir),
+            log: log_path(&self.place.dir),
         })
     }
 
@@ -112,17 +152,12 @@ impl Drop for Server {
     fn drop(&mut self) {
         // At the end of a run nothing more can be done about either failure.
         drop(self.kill());
-        drop(remove(&self.dir));
+        drop(remove(&self.place.dir));
     }
 }
 
-fn spawn(
-    kind: Kind,
-    binary: &Path,
-    dir: &Path,
-    listen: SocketAddr,
-    peer: SocketAddr,
-) -> Result<Child, Error> {
+fn spawn(place: &Place) -> Result<Child, Error> {
+    let Place { kind, binary, dir, name, listen, peer, initial_cluster } = place;
     let log_path = log_path(dir);
     let log = File::options().create(true).append(true).open(&log_path);
     let log = log.map_err(|source| Error::File { action: "open", path: log_path, source })?;
@@ -133,12 +168,12 @@ fn spawn(
             command.args(["echo-server", "--listen", &listen.to_string(), "--dir"]).arg(dir);
         }
         Kind::Ours | Kind::Reference => {
-            command.args(["--name", "bench", "--data-dir"]).arg(dir.join("data"));
+            command.args(["--name", name, "--data-dir"]).arg(dir.join("data"));
             command.args(["--listen-client-urls", &format!("http://{listen}")]);
             command.args(["--advertise-client-urls", &format!("http://{listen}")]);
             command.args(["--listen-peer-urls", &format!("http://{peer}")]);
             command.args(["--initial-advertise-peer-urls", &format!("http://{peer}")]);
-            command.args(["--initial-cluster", &format!("bench=http://{peer}")]);
+            command.args(["--initial-cluster", initial_cluster]);
         }
     }
     command
@@ -147,7 +182,7 @@ fn spawn(
         .stdout(log)
         .stderr(error_log)
         .spawn()
-        .map_err(|source| Error::File { action: "start", path: binary.to_owned(), source })
+        .map_err(|source| Error::File { action: "start", path: binary.clone(), source })
 }
 
 fn log_path(dir: &Path) -> PathBuf {
