@@ -21,7 +21,8 @@ struct State {
     messages: VecDeque<raftpb::Message>,
     bytes: usize,
     closed: bool,
-    waiting: VecDeque<Waker>,
+    /// The last to wait is the first to be woken: its connection is the warmest.
+    waiting: Vec<Waker>,
 }
 
 /// The queue takes no more; the message is gone.
@@ -44,7 +45,7 @@ impl Queue {
         }
         state.bytes += bytes;
         state.messages.push_back(message);
-        let waker = state.waiting.pop_front();
+        let waker = state.waiting.pop();
         drop(state);
         if let Some(waker) = waker {
             waker.wake();
@@ -73,7 +74,7 @@ impl Queue {
             }
             None => {
                 if !state.waiting.iter().any(|w| w.will_wake(cx.waker())) {
-                    state.waiting.push_back(cx.waker().clone());
+                    state.waiting.push(cx.waker().clone());
                 }
                 Poll::Pending
             }
@@ -152,11 +153,15 @@ mod tests {
         assert!(poll(0).is_pending(), "asking twice registers once");
         assert!(poll(1).is_pending());
         assert_eq!(queue.push(message(1, 0)), Ok(()));
-        assert_eq!(counts(), [1, 0]);
-        assert!(poll(0).is_ready());
-        assert!(poll(0).is_pending());
+        assert_eq!(counts(), [0, 1], "the last to wait");
+        assert!(poll(0).is_ready(), "one that comes by itself is no longer waiting");
+        assert!(poll(1).is_pending());
+        assert_eq!(queue.push(message(2, 0)), Ok(()));
+        assert_eq!(counts(), [0, 2]);
+        assert!(poll(1).is_ready());
+        assert!(poll(0).is_pending() && poll(1).is_pending());
         assert!(!queue.close());
-        assert_eq!(counts(), [2, 1]);
+        assert_eq!(counts(), [1, 3]);
         assert_eq!(poll(1), Poll::Ready(None));
         assert_eq!(queue.push(message(2, 0)), Err(Refused));
     }

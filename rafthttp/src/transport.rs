@@ -342,7 +342,9 @@ impl Shared {
     pub(crate) fn add_remote(self: &Arc<Self>, id: u64, urls: Vec<String>) {
         let known = |table: &Table| table.members.contains_key(&id) || table.remote(id).is_some();
         let ours = id == self.local.member_id || id == 0;
-        if ours || known(&self.table.read()) || self.host.is_removed(id) {
+        // No lock is held while the host is asked.
+        let new = !ours && !known(&self.table.read());
+        if !new || self.host.is_removed(id) {
             return;
         }
         let mut table = self.table.write();
@@ -389,6 +391,7 @@ impl Shared {
             }
         }
         let mut unreachable: Vec<u64> = Vec::new();
+        let mut bare_snapshots: Vec<u64> = Vec::new();
         let table = self.table.read();
         for (at, message) in messages.into_iter().enumerate() {
             let to = message.to.unwrap_or_default();
@@ -398,7 +401,7 @@ impl Shared {
                 continue;
             }
             if codec::is(&message, MessageType::MsgSnap) {
-                self.host.report_snapshot(to, false);
+                bare_snapshots.push(to);
                 continue;
             }
             let Some(peer) = table.members.get(&to).or_else(|| table.remote(to)) else { continue };
@@ -406,7 +409,11 @@ impl Shared {
                 unreachable.push(to);
             }
         }
+        // The host is told when no lock is held: it may call back.
         drop(table);
+        for id in bare_snapshots {
+            self.host.report_snapshot(id, false);
+        }
         for id in unreachable {
             tracing::debug!("remote-peer-id" = format!("{id:x}"), "dropped messages: queue full");
             self.host.report_unreachable(id);

@@ -15,6 +15,7 @@ use rafthttp::{
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 pub(crate) const CLUSTER: u64 = 0x66982c88970e44f1;
@@ -285,17 +286,23 @@ impl Raw {
         matches!(read.expect("bytes within 30 s"), Ok(1..))
     }
 
-    /// The head of a message, without its empty line.
-    pub(crate) async fn head(&mut self) -> String {
+    /// The head of a message, without its empty line; `None` if the connection ended.
+    pub(crate) async fn try_head(&mut self) -> Option<String> {
         loop {
             if let Some(at) = self.buffer.windows(4).position(|w| w == b"\r\n\r\n") {
                 let rest = self.buffer.split_off(at + 4);
                 let mut head = std::mem::replace(&mut self.buffer, rest);
                 head.truncate(at);
-                return String::from_utf8(head).expect("ASCII");
+                return Some(String::from_utf8(head).expect("ASCII"));
             }
-            assert!(self.fill().await, "the connection ended: {:?}", self.buffer);
+            if !self.fill().await {
+                return None;
+            }
         }
+    }
+
+    pub(crate) async fn head(&mut self) -> String {
+        self.try_head().await.expect("the connection lives")
     }
 
     pub(crate) async fn exactly(&mut self, len: usize) -> Vec<u8> {
@@ -336,4 +343,74 @@ impl Raw {
         let body = self.exactly(len.map_or(0, |len| len.parse().expect("a length"))).await;
         (status, headers, body)
     }
+}
+
+/// A peer that is a listener and nothing more: what it answers is up to the test.
+pub(crate) struct FakePeer {
+    pub(crate) address: SocketAddr,
+    requests: mpsc::UnboundedReceiver<(String, Raw)>,
+    /// Requests nobody has asked for yet; kept so that their connections live.
+    others: Vec<(String, Raw)>,
+    listening: AbortHandle,
+}
+
+impl FakePeer {
+    pub(crate) async fn start() -> FakePeer {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let (sender, requests) = mpsc::unbounded_channel();
+        let accept = async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let sender = sender.clone();
+                tokio::spawn(async move {
+                    let mut raw = Raw::new(stream);
+                    if let Some(head) = raw.try_head().await {
+                        drop(sender.send((head, raw)));
+                    }
+                });
+            }
+        };
+        let listening = tokio::spawn(accept).abort_handle();
+        FakePeer { address, requests, others: Vec::new(), listening }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The head and the connection of the next request that starts so.
+    pub(crate) async fn expect(&mut self, start: &str) -> (String, Raw) {
+        if let Some(at) = self.others.iter().position(|(head, _)| head.starts_with(start)) {
+            return self.others.remove(at);
+        }
+        loop {
+            let next = tokio::time::timeout(Duration::from_secs(30), self.requests.recv()).await;
+            let request = next.expect("a request within 30 s").expect("listening");
+            if request.0.starts_with(start) {
+                return request;
+            }
+            self.others.push(request);
+        }
+    }
+}
+
+impl Drop for FakePeer {
+    fn drop(&mut self) {
+        self.listening.abort();
+    }
+}
+
+/// Bytes as one chunk of a chunked body.
+pub(crate) fn chunk(bytes: &[u8]) -> Vec<u8> {
+    [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
+}
+
+/// Bytes from hexadecimal digits; blanks are for the reader.
+pub(crate) fn hex(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
+    let byte = |pair: &[u8]| {
+        let text = std::str::from_utf8(pair).expect("digits");
+        u8::from_str_radix(text, 16).expect("digits")
+    };
+    digits.chunks(2).map(byte).collect()
 }
