@@ -34,6 +34,8 @@ pub struct Builder {
     args: Vec<String>,
     env: Vec<(String, String)>,
     ports: Option<(u16, u16)>,
+    client_schemes: Vec<&'static str>,
+    peer_scheme: &'static str,
     initial_cluster: Option<String>,
 }
 
@@ -63,6 +65,8 @@ impl Server {
             args: Vec::new(),
             env: Vec::new(),
             ports: None,
+            client_schemes: vec!["http"],
+            peer_scheme: "http",
             initial_cluster: None,
         }
     }
@@ -205,12 +209,24 @@ impl Builder {
     /// `name=url` of the peer listener, as `--initial-cluster` has it.
     pub fn peer(&mut self) -> String {
         let (_, peer) = self.ports();
-        format!("{}=http://127.0.0.1:{peer}", self.name)
+        format!("{}={}://127.0.0.1:{peer}", self.name, self.peer_scheme)
     }
 
     /// The members of its cluster, itself among them; without this it is alone.
     pub fn initial_cluster(mut self, members: &str) -> Self {
         self.initial_cluster = Some(members.to_owned());
+        self
+    }
+
+    /// Schemes of the client URLs, all of one port: `http`, `https`.
+    pub fn client_schemes(mut self, schemes: &[&'static str]) -> Self {
+        self.client_schemes = schemes.to_vec();
+        self
+    }
+
+    /// The scheme of the peer URL: `http` or `https`.
+    pub fn peer_scheme(mut self, scheme: &'static str) -> Self {
+        self.peer_scheme = scheme;
         self
     }
 
@@ -233,13 +249,19 @@ impl Builder {
             Kind::Ours => our_binary("etcd"),
             Kind::Reference => reference_binary("etcd"),
         };
+        let clients: Vec<String> = self
+            .client_schemes
+            .iter()
+            .map(|scheme| format!("{scheme}://127.0.0.1:{client}"))
+            .collect();
+        let clients = clients.join(",");
         let mut command = Command::new(binary);
         command
             .arg(format!("--data-dir={}", self.data_dir.display()))
-            .arg(format!("--listen-client-urls=http://127.0.0.1:{client}"))
-            .arg(format!("--advertise-client-urls=http://127.0.0.1:{client}"))
-            .arg(format!("--listen-peer-urls=http://127.0.0.1:{peer}"))
-            .arg(format!("--initial-advertise-peer-urls=http://127.0.0.1:{peer}"))
+            .arg(format!("--listen-client-urls={clients}"))
+            .arg(format!("--advertise-client-urls={clients}"))
+            .arg(format!("--listen-peer-urls={}://127.0.0.1:{peer}", self.peer_scheme))
+            .arg(format!("--initial-advertise-peer-urls={}://127.0.0.1:{peer}", self.peer_scheme))
             .arg(format!("--name={}", self.name))
             .arg(format!("--initial-cluster={initial_cluster}"))
             .args(&self.args)

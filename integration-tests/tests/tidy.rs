@@ -23,10 +23,13 @@ const GRAPH: &[(&str, &[&str])] = &[
     ("rafthttp", &["base", "proto"]),
     ("apply", &["backend", "base", "mvcc", "proto"]),
     ("tls", &["base"]),
-    ("client", &["base", "proto"]),
+    ("client", &["base", "proto", "tls"]),
     (
         "server",
-        &["apply", "backend", "base", "mvcc", "proto", "rafthttp", "raftnode", "snapshot", "wal"],
+        &[
+            "apply", "backend", "base", "mvcc", "proto", "rafthttp", "raftnode", "snapshot", "tls",
+            "wal",
+        ],
     ),
     ("etcdctl", &["base", "client", "proto", "snapshot"]),
     ("etcdutl", &["apply", "backend", "base", "mvcc", "wal"]),

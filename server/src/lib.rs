@@ -40,4 +40,5 @@ pub mod running;
 pub mod signals;
 pub mod snapshots;
 pub mod state;
+pub mod tls_setup;
 mod versions;

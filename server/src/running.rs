@@ -12,7 +12,7 @@ use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 
 use mvcc::WatchHub;
-use rafthttp::{Dial, Local, PlainDial, Transport};
+use rafthttp::{Dial, Local, Transport};
 use raftnode::RaftNode;
 use tokio::sync::{mpsc, oneshot};
 
@@ -25,14 +25,16 @@ use crate::fatal;
 use crate::http::{Facts, Router, Side};
 use crate::lease_keeper::Keeper;
 use crate::listen::{
-    self, Bound, Companion, Serve, Servers, SideServer, SocketOptions, bind_all, connection_limit,
+    self, Bound, Companion, Door, Entrance, Serve, Servers, SideServer, SocketOptions, bind_all,
+    connection_limit,
 };
 use crate::log_disk::FailStop;
 use crate::logging::List;
 use crate::machine::{LeadershipLog, Machine, Surroundings};
 use crate::metrics::Metrics;
 use crate::peers::{
-    BootAsk, ImageSender, MemberHost, Outbox, PeerServer, PeerService, Peers, ReceivedImages,
+    BootAsk, ImageSender, MemberHost, Outbox, PeerDial, PeerServer, PeerService, Peers,
+    ReceivedImages,
 };
 use crate::proposer::{Answer, Limits, Proposer};
 use crate::replies::Replies;
@@ -40,12 +42,15 @@ use crate::rpc;
 use crate::signals::End;
 use crate::snapshots::{Purger, Snapshotter};
 use crate::state::{Shared, StatusBoard, StoreSlot};
+use crate::tls_setup::{ClientTls, PeerTls};
 
 /// Sockets bound before anything else is touched.
 struct Sockets {
-    peer: Vec<Bound>,
-    client: Vec<(Bound, Serve)>,
-    metrics: Vec<Bound>,
+    peer: Vec<(Bound, Door)>,
+    client: Vec<Entrance>,
+    metrics: Vec<(Bound, Door)>,
+    client_tls: ClientTls,
+    peer_tls: PeerTls,
 }
 
 impl Sockets {
@@ -53,7 +58,8 @@ impl Sockets {
         let options = SocketOptions { reuse_port: config.reuse_port };
         let peers = &config.listen_peer_urls;
         tracing::info!("listen-peer-urls" = %List(peers), "configuring peer listeners");
-        let peer = bind_all(peers, options)?;
+        let peer_tls = PeerTls::new(config)?;
+        let peer = with_doors(bind_all(peers, options)?, |bound| peer_tls.door(bound));
         let clients = &config.listen_client_urls;
         tracing::info!("listen-client-urls" = %List(clients), "configuring client listeners");
         let split = !config.listen_client_http_urls.is_empty();
@@ -63,14 +69,31 @@ impl Sockets {
                  same url {url}"
             ));
         }
+        let client_tls = ClientTls::new(config)?;
         let serve = if split { Serve::Grpc } else { Serve::Both };
-        let mut client: Vec<(Bound, Serve)> =
-            bind_all(clients, options)?.into_iter().map(|bound| (bound, serve)).collect();
+        let enter = |serve| {
+            let tls = &client_tls;
+            move |bound: Bound| {
+                let door = tls.door(&bound);
+                (bound, door, serve)
+            }
+        };
+        let mut client: Vec<Entrance> =
+            bind_all(clients, options)?.into_iter().map(enter(serve)).collect();
         let http = bind_all(&config.listen_client_http_urls, options)?;
-        client.extend(http.into_iter().map(|bound| (bound, Serve::Http)));
+        client.extend(http.into_iter().map(enter(Serve::Http)));
         let metrics = bind_all(&config.listen_metrics_urls, options)?;
-        Ok(Sockets { peer, client, metrics })
+        let metrics = with_doors(metrics, |bound| client_tls.metrics_door(bound));
+        Ok(Sockets { peer, client, metrics, client_tls, peer_tls })
     }
+}
+
+fn with_doors(bounds: Vec<Bound>, door: impl Fn(&Bound) -> Door) -> Vec<(Bound, Door)> {
+    let with = |bound: Bound| {
+        let door = door(&bound);
+        (bound, door)
+    };
+    bounds.into_iter().map(with).collect()
 }
 
 /// A thread with a runtime of its own that runs until it is told to end.
@@ -137,7 +160,7 @@ impl Running {
         let sockets = Sockets::bind(&config)?;
         let retention = config.auto_compaction.clone()?;
         let runtime = peer_runtime()?;
-        let dial: Arc<dyn Dial> = Arc::new(PlainDial);
+        let dial: Arc<dyn Dial> = Arc::new(PeerDial::new(sockets.peer_tls));
         let ask = BootAsk { dial: dial.clone(), runtime: &runtime };
         let booted = bootstrap::boot(&config, &ask).map_err(|e| chain(&e))?;
         tracing::info!("bootstrap successfully");
@@ -146,8 +169,9 @@ impl Running {
         let Member { shared, node, snapshots, dirs } =
             Member::start(config, booted, &network, end)?;
         let facts: Arc<dyn Facts> = Arc::new(MemberFacts(shared.clone()));
-        for (name, bounds) in [("peer", &sockets.peer), ("metrics", &sockets.metrics)] {
-            for bound in bounds {
+        sockets.client_tls.log_start(&shared.config);
+        for (name, listeners) in [("peer", &sockets.peer), ("metrics", &sockets.metrics)] {
+            for (bound, _) in listeners {
                 tracing::info!(address = bound.address, "serving {name} traffic");
             }
         }
@@ -480,7 +504,7 @@ fn start_background(
 fn serve_clients(
     shared: &Arc<Shared>,
     facts: Arc<dyn Facts>,
-    sockets: Vec<(Bound, Serve)>,
+    sockets: Vec<Entrance>,
     limit: usize,
 ) -> Result<Servers, String> {
     let config = &shared.config;
@@ -492,25 +516,35 @@ fn serve_clients(
         max_concurrent_streams: config.max_concurrent_streams,
         keepalive: config.keepalive,
         ping_spacing: config.ping_spacing,
+        name_clients: config.client_tls.client_cert_auth,
         traffic: shared.metrics.traffic.clone(),
     };
-    let addresses: Vec<(String, Serve)> =
-        sockets.iter().map(|(bound, serve)| (bound.address.clone(), *serve)).collect();
+    let told: Vec<_> = sockets
+        .iter()
+        .map(|(bound, _, serve)| {
+            (bound.address.clone(), bound.is_plain(), bound.is_secure(), *serve)
+        })
+        .collect();
     let shards = listen::default_shards();
     let servers = Servers::start(sockets, limit, shards, &grpc, &router, &companion, &settings)
         .map_err(|e| e.to_string())?;
-    for (address, serve) in addresses {
+    for (address, plain, secure, serve) in told {
         tracing::info!("ready to serve client requests");
         let traffic = match serve {
             Serve::Both => "grpc+http",
             Serve::Grpc => "grpc",
             Serve::Http => "http",
         };
-        tracing::info!(
-            traffic,
-            address,
-            "serving client traffic insecurely; this is strongly discouraged!"
-        );
+        if plain {
+            tracing::info!(
+                traffic,
+                address,
+                "serving client traffic insecurely; this is strongly discouraged!"
+            );
+        }
+        if secure {
+            tracing::info!(traffic, address, "serving client traffic securely");
+        }
     }
     Ok(servers)
 }

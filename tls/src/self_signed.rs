@@ -24,9 +24,9 @@ const YEARS_MAX: u64 = 7_000;
 pub struct SelfSigned {
     /// Where it is.
     pub files: PairFiles,
-    /// Until when it is valid, in seconds since 1970, when it was made just now; it is used as
-    /// it is when it was there already, even if it has expired.
-    pub made_until_s: Option<u64>,
+    /// Until when it is valid, if it was made just now; one that was there already is used as it
+    /// is, even if it has expired.
+    pub made_until: Option<SystemTime>,
 }
 
 /// The certificate in `dir`, made if it is not there: for `hosts` (names or addresses), for as
@@ -40,7 +40,7 @@ pub fn self_signed(dir: &Path, hosts: &[String], years: u64) -> Result<SelfSigne
     }
     let files = PairFiles { cert: dir.join("cert.pem"), key: dir.join("key.pem") };
     if files.cert.exists() && files.key.exists() {
-        return Ok(SelfSigned { files, made_until_s: None });
+        return Ok(SelfSigned { files, made_until: None });
     }
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(Error::write(dir))?;
     let now = SystemTime::now();
@@ -62,8 +62,7 @@ pub fn self_signed(dir: &Path, hosts: &[String], years: u64) -> Result<SelfSigne
     let cert = params.self_signed(&key).map_err(make)?;
     write(&files.key, &key.serialize_pem(), 0o600)?;
     write(&files.cert, &cert.pem(), 0o644)?;
-    let until = until.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Ok(SelfSigned { files, made_until_s: Some(until.as_secs()) })
+    Ok(SelfSigned { files, made_until: Some(until) })
 }
 
 /// Writes a file so that it is there whole or not at all.

@@ -1,6 +1,7 @@
 //! The library's errors in the words operators know from etcd.
 
 use std::io;
+use std::time::{Duration, UNIX_EPOCH};
 
 use rustls::pki_types::{ServerName, UnixTime};
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
@@ -97,7 +98,7 @@ fn certificate(fault: &CertificateError) -> String {
 }
 
 fn utc(time: UnixTime) -> String {
-    base::text::utc(time.as_secs())
+    base::time::Rfc3339Nano(UNIX_EPOCH + Duration::from_secs(time.as_secs())).to_string()
 }
 
 fn wrong_name(expected: &ServerName<'_>, presented: &[String]) -> String {

@@ -41,28 +41,7 @@ fn last_error(log: &str) -> (String, String) {
     (text("msg"), text("error"))
 }
 
-#[test]
-fn tls_is_refused_flag_by_flag() {
-    for flag in [
-        "--cert-file=/etc/kubernetes/ssl/etcd.pem",
-        "--key-file=/etc/kubernetes/ssl/etcd-key.pem",
-        "--peer-cert-file=/etc/kubernetes/ssl/etcd.pem",
-        "--peer-key-file=/etc/kubernetes/ssl/etcd-key.pem",
-        "--trusted-ca-file=/etc/kubernetes/ssl/ca.pem",
-        "--peer-trusted-ca-file=/etc/kubernetes/ssl/ca.pem",
-        "--client-cert-auth=true",
-        "--auto-tls=true",
-        "--listen-client-urls=https://127.0.0.1:0",
-        "--listen-peer-urls=https://127.0.0.1:0",
-    ] {
-        let (code, _, log) = refused(&[flag], &[]);
-        let (message, error) = last_error(&log);
-        assert_eq!((code, message.as_str()), (1, "failed to verify flags"), "{flag}");
-        assert_eq!(error, format!("{flag} is refused: TLS is not available in this version"));
-    }
-}
-
-/// What is left of the unit's 21 flags without TLS, addresses on loopback.
+/// The unit's flags without TLS, addresses on loopback.
 #[test]
 fn the_flags_of_the_unit_serve_and_tell_systemd() {
     let dir = tempfile::tempdir().expect("a folder");

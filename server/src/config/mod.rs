@@ -5,6 +5,7 @@ mod gates;
 mod number;
 mod parse;
 mod removed;
+mod tls;
 mod url;
 mod validate;
 
@@ -12,6 +13,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use self::tls::TlsFlags;
 pub use gates::{Gates, Stage};
 pub use parse::Notice;
 pub use url::{Scheme, Url};
@@ -51,6 +53,18 @@ pub struct Config {
     pub advertise_peer_urls: Vec<Url>,
     /// `--advertise-client-urls`.
     pub advertise_client_urls: Vec<Url>,
+    /// TLS towards clients.
+    pub client_tls: TlsFlags,
+    /// TLS among peers.
+    pub peer_tls: TlsFlags,
+    /// `--self-signed-cert-validity`, in years.
+    pub self_signed_years: u64,
+    /// `--cipher-suites`.
+    pub cipher_suites: Vec<String>,
+    /// `--tls-min-version`; none is the library's.
+    pub tls_min_version: Option<::tls::Version>,
+    /// `--tls-max-version`; none is the library's.
+    pub tls_max_version: Option<::tls::Version>,
     /// `--initial-cluster`, as text.
     pub initial_cluster: String,
     /// Whether `--initial-cluster-state` is `existing`.

@@ -192,14 +192,10 @@ fn faults_found_after_parsing_are_worded_as_by_etcd() {
 #[test]
 fn what_comes_later_is_refused_by_name() {
     let cases = [
-        "--cert-file=a.pem",
-        "--client-cert-auth",
         "--auth-token=jwt",
         "--config-file=x",
         "--enable-pprof",
         "--discovery-srv=example.com",
-        "--listen-metrics-urls=https://127.0.0.1:1",
-        "--listen-peer-urls=unix://a:1",
         "--feature-gates=LeaseCheckpoint=true",
         "--log-outputs=systemd/journal",
     ];
@@ -233,15 +229,21 @@ fn what_comes_later_is_accepted_at_its_default() {
 }
 
 #[test]
-fn the_flags_of_the_reference_unit_work_without_tls() {
+fn the_flags_of_the_reference_unit_are_understood() {
     let config = configure(&[
         "--name=etcd-1",
-        "--initial-advertise-peer-urls=http://127.0.0.1:2380",
-        "--listen-peer-urls=http://127.0.0.1:2380",
-        "--listen-client-urls=http://127.0.0.1:2379,http://127.0.0.2:2379",
-        "--advertise-client-urls=http://127.0.0.1:2379",
+        "--cert-file=/etc/kubernetes/ssl/etcd.pem",
+        "--key-file=/etc/kubernetes/ssl/etcd-key.pem",
+        "--peer-cert-file=/etc/kubernetes/ssl/etcd.pem",
+        "--peer-key-file=/etc/kubernetes/ssl/etcd-key.pem",
+        "--trusted-ca-file=/etc/kubernetes/ssl/ca.pem",
+        "--peer-trusted-ca-file=/etc/kubernetes/ssl/ca.pem",
+        "--initial-advertise-peer-urls=https://127.0.0.2:2380",
+        "--listen-peer-urls=https://127.0.0.2:2380",
+        "--listen-client-urls=https://127.0.0.2:2379,http://127.0.0.1:2379",
+        "--advertise-client-urls=https://127.0.0.2:2379",
         "--initial-cluster-token=etcd-cluster-0",
-        "--initial-cluster=etcd-1=http://127.0.0.1:2380",
+        "--initial-cluster=etcd-1=https://127.0.0.2:2380",
         "--initial-cluster-state=new",
         "--data-dir=/var/lib/etcd",
         "--wal-dir=",
@@ -250,14 +252,88 @@ fn the_flags_of_the_reference_unit_work_without_tls() {
         "--auto-compaction-mode=periodic",
         "--max-request-bytes=10485760",
         "--quota-backend-bytes=8589934592",
-        "--cert-file=",
-        "--key-file=",
     ])
     .expect("a good configuration");
     assert_eq!(config.wal_path(), Path::new("/var/lib/etcd/member/wal"));
     assert_eq!(config.auto_compaction, Ok(Retention::Periodic(Duration::from_secs(3600))));
     assert_eq!((config.snapshot_count, config.quota_backend_bytes), (50_000, 8_589_934_592));
-    assert_eq!(config.listen_client_urls.len(), 2);
+    let schemes: Vec<_> = config.listen_client_urls.iter().map(|url| url.scheme).collect();
+    assert_eq!(schemes, [Scheme::Http, Scheme::Https]);
+    let (clients, peers) = (&config.client_tls, &config.peer_tls);
+    for side in [clients, peers] {
+        assert_eq!(side.cert, "/etc/kubernetes/ssl/etcd.pem");
+        assert_eq!(side.key, "/etc/kubernetes/ssl/etcd-key.pem");
+        assert_eq!(side.trusted_ca, "/etc/kubernetes/ssl/ca.pem");
+        assert!(!side.client_cert_auth && !side.auto && !side.is_empty());
+    }
+    assert_eq!(config.tls_min_version, Some(::tls::Version::Tls12));
+}
+
+#[test]
+fn every_tls_flag_lands_on_its_side() {
+    let config = configure(&[
+        "--cert-file=c1",
+        "--key-file=c2",
+        "--client-cert-file=c3",
+        "--client-key-file=c4",
+        "--client-cert-auth",
+        "--client-crl-file=c5",
+        "--client-cert-allowed-hostname=c6, c7",
+        "--trusted-ca-file=c8",
+        "--auto-tls",
+        "--peer-cert-file=p1",
+        "--peer-key-file=p2",
+        "--peer-client-cert-file=p3",
+        "--peer-client-key-file=p4",
+        "--peer-client-cert-auth",
+        "--peer-crl-file=p5",
+        "--peer-cert-allowed-cn=p6",
+        "--peer-cert-allowed-hostname=p7",
+        "--peer-trusted-ca-file=p8",
+        "--peer-auto-tls",
+        "--peer-skip-client-san-verification",
+        "--self-signed-cert-validity=3",
+        "--cipher-suites=A,B",
+        "--tls-min-version=TLS1.2",
+        "--tls-max-version=TLS1.3",
+    ])
+    .expect("a good configuration");
+    let texts = |names: &[&str]| names.iter().map(|&n| n.to_owned()).collect::<Vec<_>>();
+    let side = |letter: &str| TlsFlags {
+        cert: format!("{letter}1"),
+        key: format!("{letter}2"),
+        client_cert: format!("{letter}3"),
+        client_key: format!("{letter}4"),
+        trusted_ca: format!("{letter}8"),
+        crl: format!("{letter}5"),
+        client_cert_auth: true,
+        auto: true,
+        ..TlsFlags::default()
+    };
+    let clients = TlsFlags { allowed_hostnames: texts(&["c6", "c7"]), ..side("c") };
+    assert_eq!(config.client_tls, clients);
+    let peers = TlsFlags {
+        allowed_cns: texts(&["p6"]),
+        allowed_hostnames: texts(&["p7"]),
+        skip_address_check: true,
+        ..side("p")
+    };
+    assert_eq!(config.peer_tls, peers);
+    assert_eq!((config.self_signed_years, config.cipher_suites), (3, texts(&["A", "B"])));
+    assert_eq!(config.tls_min_version, Some(::tls::Version::Tls12));
+    assert_eq!(config.tls_max_version, Some(::tls::Version::Tls13));
+}
+
+#[test]
+fn an_empty_list_of_names_restricts_nobody_and_warns() {
+    let args = ["--peer-cert-allowed-cn=", "--client-cert-allowed-hostname="];
+    let (config, notices) = configure_with(&args, &[]).expect("a good configuration");
+    assert!(config.peer_tls.allowed_cns.is_empty());
+    assert!(config.client_tls.allowed_hostnames.is_empty());
+    for flag in ["peer-cert-allowed-cn", "client-cert-allowed-hostname"] {
+        let text = format!("--{flag} is empty and restricts nothing");
+        assert!(notices.iter().any(|notice| notice.warn && notice.message == text), "{flag}");
+    }
 }
 
 #[test]

@@ -67,6 +67,13 @@ impl Url {
         host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host)
     }
 
+    /// The file of a unix socket, if it is one. What stands where a host would belongs to it:
+    /// `unix://localhost:1234` is a file of that name in the working directory.
+    pub fn socket_file(&self) -> Option<String> {
+        let unix = matches!(self.scheme, Scheme::Unix | Scheme::Unixs);
+        unix.then(|| format!("{}{}", self.host, self.path))
+    }
+
     /// The socket address to bind, if the host is an IP literal or `localhost`.
     pub fn bind_address(&self) -> Option<SocketAddr> {
         let (_, port) = self.host.rsplit_once(':')?;
@@ -220,5 +227,9 @@ mod tests {
         let url = parse("unix:///run/etcd.sock").expect("a good URL");
         assert_eq!((url.host.as_str(), url.path.as_str()), ("", "/run/etcd.sock"));
         assert_eq!(url.to_string(), "unix:///run/etcd.sock");
+        assert_eq!(url.socket_file().as_deref(), Some("/run/etcd.sock"));
+        let file = |text| parse(text).expect("a good URL").socket_file();
+        assert_eq!(file("unixs://localhost:1234").as_deref(), Some("localhost:1234"));
+        assert_eq!(file("http://localhost:1234"), None);
     }
 }

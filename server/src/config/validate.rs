@@ -8,6 +8,7 @@ use super::flags::{Effect, FLAGS, Kind};
 use super::gates::Gates;
 use super::number::{parse_bool, parse_int, parse_uint};
 use super::parse::{Notice, Settings, Source};
+use super::tls::{TlsFlags, version};
 use super::url::{Scheme, Url};
 use super::{
     Config, Invalid, LogConfig, QUOTA_DEFAULT_BYTES, QUOTA_SUGGESTED_MAX_BYTES,
@@ -270,18 +271,6 @@ fn refuse_unavailable(settings: &Settings, notices: &mut Vec<Notice>) -> Result<
             }
         }
     }
-    let urls = FLAGS.iter().filter(|f| f.kind == Kind::Urls);
-    for (name, url) in urls.flat_map(|f| settings.urls(f.name).into_iter().map(|u| (f.name, u))) {
-        let why = match url.scheme {
-            Scheme::Http => continue,
-            // What is only announced is not served here; a proxy in front may do TLS.
-            Scheme::Https | Scheme::Unixs if name == "advertise-client-urls" => continue,
-            Scheme::Unix if name == "advertise-client-urls" => continue,
-            Scheme::Https | Scheme::Unixs => "TLS is not available in this version",
-            Scheme::Unix => "unix sockets are not available in this version",
-        };
-        return Err(invalid(format!("--{name}={url} is refused: {why}")));
-    }
     let gates = Gates::parse(settings.text("feature-gates")).map_err(invalid)?;
     if let Some((name, on)) = gates.unavailable() {
         return Err(invalid(format!(
@@ -324,6 +313,12 @@ fn build(settings: &Settings, notices: &mut Vec<Notice>) -> Result<Config, Inval
         listen_metrics_urls: settings.urls("listen-metrics-urls"),
         advertise_peer_urls,
         advertise_client_urls: advertised(settings, "advertise-client-urls", notices),
+        client_tls: TlsFlags::of_clients(settings, notices),
+        peer_tls: TlsFlags::of_peers(settings, notices),
+        self_signed_years: settings.uint("self-signed-cert-validity"),
+        cipher_suites: settings.list("cipher-suites"),
+        tls_min_version: version(settings.text("tls-min-version")),
+        tls_max_version: version(settings.text("tls-max-version")),
         initial_cluster,
         join_existing: settings.text("initial-cluster-state") == "existing",
         initial_cluster_token: settings.text("initial-cluster-token").to_owned(),

@@ -89,6 +89,18 @@ impl Router {
         Router(Arc::new(Inner { side: Side::Client, facts, cors, hosts }))
     }
 
+    /// The same for connections with TLS, to which the host check does not apply: a page of
+    /// another site cannot speak for us there.
+    #[must_use]
+    pub fn over_tls(&self) -> Router {
+        if self.0.hosts.is_empty() {
+            return self.clone();
+        }
+        let Inner { side, facts, cors, .. } = &*self.0;
+        let (side, facts, cors) = (*side, facts.clone(), cors.clone());
+        Router(Arc::new(Inner { side, facts, cors, hosts: Vec::new() }))
+    }
+
     /// Answers one request; its body is not read.
     pub async fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
         let inner = &*self.0;

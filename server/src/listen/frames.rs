@@ -15,11 +15,10 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::authority::cut_scheme;
 use super::gather::{Drain, Gathered};
-use super::sniff::{PREFACE, Rewound};
+use super::sniff::PREFACE;
 use crate::metrics::Counter;
 
 /// Strikes that are forgiven (grpc-go: 2).
@@ -141,8 +140,8 @@ pub struct Traffic {
 
 /// An HTTP/2 connection whose frames are looked at.
 #[derive(Debug)]
-pub(super) struct Policed {
-    stream: Gathered<Rewound<TcpStream>>,
+pub(super) struct Policed<S> {
+    stream: Gathered<S>,
     traffic: Arc<Traffic>,
     inbound: Walker,
     outbound: Walker,
@@ -152,13 +151,9 @@ pub(super) struct Policed {
     unusual: u32,
 }
 
-impl Policed {
+impl<S: AsyncWrite + Unpin> Policed<S> {
     /// Allows one ping per `spacing`, if there is one.
-    pub(super) fn new(
-        stream: Rewound<TcpStream>,
-        spacing: Option<Duration>,
-        traffic: Arc<Traffic>,
-    ) -> Policed {
+    pub(super) fn new(stream: S, spacing: Option<Duration>, traffic: Arc<Traffic>) -> Policed<S> {
         let strikes =
             spacing.map(|spacing| Strikes { spacing, last: None, count: 0, last_stream: 0 });
         let inbound = Walker { skip: PREFACE.len(), ..Walker::default() };
@@ -174,7 +169,7 @@ impl Policed {
     }
 
     /// What writes out what was gathered.
-    pub(super) fn drain(&self) -> Drain<Rewound<TcpStream>> {
+    pub(super) fn drain(&self) -> Drain<S> {
         self.stream.drain()
     }
 
@@ -241,7 +236,7 @@ impl Policed {
     }
 }
 
-impl AsyncRead for Policed {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Policed<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -265,7 +260,7 @@ impl AsyncRead for Policed {
     }
 }
 
-impl AsyncWrite for Policed {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Policed<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -1,30 +1,39 @@
-//! Listeners: accept, tell the protocol by its first bytes, hand over to an `rpc` thread.
+//! Listeners: accept, hand over to an `rpc` thread, which shakes hands if TLS is spoken and tells
+//! the protocol by its first bytes, or by what was agreed on.
 //!
 //! ```text
-//!   client port ─▶ [accept] ─permit─▶ least loaded [rpc-n] ─▶ sniff ─┬─ HTTP/2 ─▶ gRPC
-//!   metrics port ──────────────────────────────────────▶ [accept]   └─ HTTP/1 ─▶ Router
+//!   client port ─▶ [accept] ─permit─▶ least loaded [rpc-n] ─▶ Door ─┬─ HTTP/2 ─▶ gRPC
+//!   metrics port ────────────────────────────────────▶ Door         └─ HTTP/1 ─▶ Router
 //! ```
 //!
 //! A connection stays on its thread for life, so nothing about it is ever shared.
 
 mod authority;
 mod bind;
+mod door;
 mod frames;
 mod gather;
+mod secure;
 mod shard;
 mod sniff;
+mod socket;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-pub use bind::{Bound, SocketOptions, bind_all};
+pub use bind::{Bound, Listener, SocketOptions, bind_all};
+pub use door::{Door, Opened, Secured};
 pub use frames::Traffic;
+pub use secure::ClientName;
 pub use shard::GrpcService;
+pub use sniff::{Protocol, Rewound};
+pub use socket::Stream;
 
 use crate::http::Router;
 use shard::{Assigned, Shard, ShardServer};
@@ -54,6 +63,8 @@ pub struct Settings {
     pub keepalive: Option<(Duration, Duration)>,
     /// Time between two pings of a client, if it must keep one.
     pub ping_spacing: Option<Duration>,
+    /// Whether requests carry the names of client certificates.
+    pub name_clients: bool,
     /// Where gRPC traffic is counted.
     pub traffic: Arc<Traffic>,
 }
@@ -81,6 +92,9 @@ pub fn connection_limit() -> Result<usize, String> {
     Ok(limit.min(Semaphore::MAX_PERMITS))
 }
 
+/// A client listener, its entrance and what it serves.
+pub type Entrance = (Bound, Door, Serve);
+
 /// Makes what else runs on an `rpc` thread, given its number; it is dropped at the end.
 pub type Companion = Arc<dyn Fn(usize) -> crate::http::BoxFuture<'static, ()> + Send + Sync>;
 
@@ -98,7 +112,7 @@ impl Servers {
     /// # Errors
     /// When a thread or its runtime cannot be made.
     pub fn start<G: GrpcService>(
-        listeners: Vec<(Bound, Serve)>,
+        listeners: Vec<Entrance>,
         limit: usize,
         shards: usize,
         grpc: &G,
@@ -124,15 +138,10 @@ impl Servers {
             runtime.block_on(async move {
                 let targets = Arc::new(targets);
                 let mut loops = tokio::task::JoinSet::new();
-                for (bound, serve) in listeners {
+                for entrance in listeners {
                     let permits = Arc::new(Semaphore::new(limit));
-                    loops.spawn(accept_loop(
-                        bound,
-                        serve,
-                        permits,
-                        targets.clone(),
-                        stopped.clone(),
-                    ));
+                    let (targets, stopped) = (targets.clone(), stopped.clone());
+                    loops.spawn(accept_loop(entrance, permits, targets, stopped));
                 }
                 while loops.join_next().await.is_some() {}
             });
@@ -158,16 +167,16 @@ impl Servers {
 type Target = (tokio::sync::mpsc::Sender<Assigned>, Arc<std::sync::atomic::AtomicUsize>);
 
 async fn accept_loop(
-    bound: Bound,
-    serve: Serve,
+    (bound, door, serve): Entrance,
     permits: Arc<Semaphore>,
     targets: Arc<Vec<Target>>,
     mut stop: watch::Receiver<Option<Duration>>,
 ) {
-    let listener = match tokio::net::TcpListener::from_std(bound.socket) {
+    let address = bound.address.clone();
+    let listener = match bound.listen() {
         Ok(listener) => listener,
         Err(error) => {
-            tracing::error!(error = %error, address = bound.address, "listener failed");
+            tracing::error!(error = %error, address, "listener failed");
             return;
         }
     };
@@ -176,11 +185,13 @@ async fn accept_loop(
             accepted = accept_one(&listener, &permits) => accepted,
             _ = stop.wait_for(Option::is_some) => return,
         };
-        let (stream, permit) = match accepted {
-            Ok(pair) => pair,
+        // The stream changes its runtime, so it leaves the reactor of this one.
+        let parked = accepted.and_then(|(stream, from, permit)| Ok((stream.park()?, from, permit)));
+        let (stream, remote, permit) = match parked {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of descriptors, or a connection that was gone before we took it.
-                tracing::warn!(error = %error, address = bound.address, "cannot accept");
+                tracing::warn!(error = %error, address, "cannot accept");
                 tokio::time::sleep(EXHAUSTED_PAUSE).await;
                 continue;
             }
@@ -190,20 +201,20 @@ async fn accept_loop(
             .min_by_key(|(_, load)| load.load(Ordering::Relaxed))
             .expect("there is at least one shard");
         load.fetch_add(1, Ordering::Relaxed);
-        if inbox.send(Assigned { stream, serve, permit }).await.is_err() {
+        let assigned = Assigned { stream, remote, door: door.clone(), serve, permit };
+        if inbox.send(assigned).await.is_err() {
             return;
         }
     }
 }
 
 async fn accept_one(
-    listener: &tokio::net::TcpListener,
+    listener: &Listener,
     permits: &Arc<Semaphore>,
-) -> io::Result<(std::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> io::Result<(Stream, Option<SocketAddr>, OwnedSemaphorePermit)> {
     let permit = permits.clone().acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    // The stream changes its runtime, so it leaves the reactor of this one.
-    Ok((stream.into_std()?, permit))
+    let (stream, remote) = listener.accept().await?;
+    Ok((stream, remote, permit))
 }
 
 /// A listener that serves HTTP/1 alone on a thread of its own: metrics and peers.
@@ -218,15 +229,19 @@ impl SideServer {
     ///
     /// # Errors
     /// When the thread or its runtime cannot be made.
-    pub fn start(name: &str, bounds: Vec<Bound>, router: &Router) -> io::Result<SideServer> {
+    pub fn start(
+        name: &str,
+        listeners: Vec<(Bound, Door)>,
+        router: &Router,
+    ) -> io::Result<SideServer> {
         let (stop, stopped) = watch::channel(None);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let router = router.clone();
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             runtime.block_on(async move {
                 let mut loops = tokio::task::JoinSet::new();
-                for bound in bounds {
-                    loops.spawn(side_loop(bound, router.clone(), stopped.clone()));
+                for (bound, door) in listeners {
+                    loops.spawn(side_loop(bound, door, router.clone(), stopped.clone()));
                 }
                 while loops.join_next().await.is_some() {}
             });
@@ -246,11 +261,17 @@ impl SideServer {
 /// Connections a metrics or peer listener may hold.
 const SIDE_CONNECTIONS_MAX: usize = 256;
 
-async fn side_loop(bound: Bound, router: Router, mut stop: watch::Receiver<Option<Duration>>) {
-    let listener = match tokio::net::TcpListener::from_std(bound.socket) {
+async fn side_loop(
+    bound: Bound,
+    door: Door,
+    router: Router,
+    mut stop: watch::Receiver<Option<Duration>>,
+) {
+    let address = bound.address.clone();
+    let listener = match bound.listen() {
         Ok(listener) => listener,
         Err(error) => {
-            tracing::error!(error = %error, address = bound.address, "listener failed");
+            tracing::error!(error = %error, address, "listener failed");
             return;
         }
     };
@@ -263,25 +284,38 @@ async fn side_loop(bound: Bound, router: Router, mut stop: watch::Receiver<Optio
             Some(_) = connections.join_next() => continue,
         };
         match accepted {
-            Ok((stream, permit)) => {
-                let router = router.clone();
-                let mut stop = stop.clone();
+            Ok((stream, remote, permit)) => {
+                let (door, router, stop) = (door.clone(), router.clone(), stop.clone());
                 connections.spawn(async move {
-                    let served = async {
-                        let stream = tokio::net::TcpStream::from_std(stream)?;
-                        shard::serve_http(stream, router, &mut stop).await
-                    };
-                    if let Err(error) = served.await {
+                    if let Err(error) = serve_side(&door, stream, remote, router, stop).await {
                         tracing::debug!(error = %error, "connection ended");
                     }
                     drop(permit);
                 });
             }
             Err(error) => {
-                tracing::warn!(error = %error, address = bound.address, "cannot accept");
+                tracing::warn!(error = %error, address, "cannot accept");
                 tokio::time::sleep(EXHAUSTED_PAUSE).await;
             }
         }
+    }
+}
+
+async fn serve_side(
+    door: &Door,
+    stream: Stream,
+    remote: Option<SocketAddr>,
+    router: Router,
+    mut stop: watch::Receiver<Option<Duration>>,
+) -> Result<(), shard::Fault> {
+    match door.open(stream, remote).await? {
+        Some(Opened::Plain(Protocol::Http1, stream)) => {
+            shard::serve_http(stream, router, &mut stop).await
+        }
+        Some(Opened::Secure(accepted)) => {
+            shard::serve_http(accepted.stream, router, &mut stop).await
+        }
+        Some(Opened::Plain(Protocol::Http2, _)) | None => Ok(()),
     }
 }
 

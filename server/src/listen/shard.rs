@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::TcpStream;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,20 +17,20 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use nix::sys::socket::setsockopt;
-use nix::sys::socket::sockopt::{KeepAlive, TcpKeepIdle, TcpKeepInterval};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::task::JoinSet;
 
+use super::door::{Door, Opened, Secured};
 use super::frames::Policed;
-use super::sniff::{Protocol, Rewound, sniff};
+use super::secure::OverTls;
+use super::sniff::Protocol;
+use super::socket::Parked;
 use super::{Companion, Serve, Settings};
 use crate::http::Router;
 
-/// How long a connection may take to show its protocol, and an HTTP/1 request its head.
+/// How long an HTTP/1 request may take to show its head.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5 * 60);
-/// Idle time and interval of TCP keepalive probes (Go's servers under etcd: 30 s).
-const TCP_KEEPALIVE_S: u32 = 30;
 /// Connections that may wait for a shard; the acceptor waits when there are more.
 const HANDOVER_MAX: usize = 1024;
 /// Bytes a stream may send before it must wait for the handler: one whole default request, so
@@ -49,7 +49,9 @@ const PENDING_RESETS_MAX: usize = 1000;
 /// What a connection is served with.
 #[derive(Debug)]
 pub(super) struct Assigned {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Parked,
+    pub(super) remote: Option<SocketAddr>,
+    pub(super) door: Door,
     pub(super) serve: Serve,
     /// Returned when the connection ends.
     pub(super) permit: OwnedSemaphorePermit,
@@ -125,6 +127,7 @@ where
 }
 
 /// What a shard serves connections with.
+#[derive(Clone)]
 pub(super) struct ShardServer<G> {
     pub(super) grpc: G,
     pub(super) router: Router,
@@ -159,57 +162,75 @@ impl<G: GrpcService> ShardServer<G> {
     }
 
     fn connection(&self, assigned: Assigned) -> impl Future<Output = ()> + Send + 'static {
-        let grpc = self.grpc.clone();
-        let router = self.router.clone();
-        let settings = self.settings.clone();
-        let stop = self.stop.clone();
+        let server = self.clone();
         async move {
-            let Assigned { stream, serve, permit } = assigned;
-            if let Err(error) = one(stream, serve, grpc, router, settings, stop).await {
+            let Assigned { stream, remote, door, serve, permit } = assigned;
+            if let Err(error) = server.serve(stream, remote, &door, serve).await {
                 tracing::debug!(error = %error, "connection ended");
             }
             drop(permit);
         }
+    }
+
+    async fn serve(
+        mut self,
+        stream: Parked,
+        remote: Option<SocketAddr>,
+        door: &Door,
+        serve: Serve,
+    ) -> Result<(), Fault> {
+        let stream = stream.unpark()?;
+        let opened = tokio::select! {
+            opened = door.open(stream, remote) => opened?,
+            _ = self.stop.wait_for(Option::is_some) => return Ok(()),
+        };
+        match opened {
+            Some(Opened::Plain(Protocol::Http2, stream)) if serve != Serve::Http => {
+                serve_grpc(stream, self.grpc, self.settings, &mut self.stop).await
+            }
+            Some(Opened::Plain(Protocol::Http1, stream)) if serve != Serve::Grpc => {
+                serve_http(stream, self.router, &mut self.stop).await
+            }
+            Some(Opened::Secure(accepted)) => self.serve_secure(accepted, serve).await,
+            // The other protocol has a listener of its own.
+            Some(Opened::Plain(..)) | None => Ok(()),
+        }
+    }
+
+    async fn serve_secure(mut self, accepted: Secured, serve: Serve) -> Result<(), Fault> {
+        let tls::Accepted { stream, identity } = *accepted;
+        let http2 = stream.alpn() == Some(b"h2");
+        let router = self.router.over_tls();
+        if !http2 {
+            return match serve {
+                Serve::Both | Serve::Http => serve_http(stream, router, &mut self.stop).await,
+                Serve::Grpc => Ok(()),
+            };
+        }
+        // Where HTTP is served too, etcd's gRPC runs inside the HTTP server, which neither pings
+        // nor counts pings.
+        if serve != Serve::Grpc {
+            (self.settings.keepalive, self.settings.ping_spacing) = (None, None);
+        }
+        let identity = identity.filter(|_| self.settings.name_clients);
+        let service = OverTls::new(serve, self.grpc, router, identity);
+        serve_grpc(stream, service, self.settings, &mut self.stop).await
     }
 }
 
 /// Why a connection ended.
 pub(super) type Fault = Box<dyn std::error::Error + Send + Sync>;
 
-async fn one<G: GrpcService>(
-    stream: TcpStream,
-    serve: Serve,
-    grpc: G,
-    router: Router,
-    settings: Settings,
-    mut stop: watch::Receiver<Option<Duration>>,
-) -> Result<(), Fault> {
-    stream.set_nodelay(true)?;
-    setsockopt(&stream, KeepAlive, &true)?;
-    setsockopt(&stream, TcpKeepIdle, &TCP_KEEPALIVE_S)?;
-    setsockopt(&stream, TcpKeepInterval, &TCP_KEEPALIVE_S)?;
-    let stream = tokio::net::TcpStream::from_std(stream)?;
-    let sniffed = tokio::select! {
-        sniffed = tokio::time::timeout(HEADER_TIMEOUT, sniff(stream)) => sniffed??,
-        _ = stop.wait_for(Option::is_some) => return Ok(()),
-    };
-    let Some((protocol, stream)) = sniffed else { return Ok(()) };
-    match protocol {
-        Protocol::Http2 if serve != Serve::Http => {
-            serve_grpc(stream, grpc, settings, &mut stop).await
-        }
-        Protocol::Http1 if serve != Serve::Grpc => serve_http(stream, router, &mut stop).await,
-        // The other protocol has a listener of its own.
-        Protocol::Http1 | Protocol::Http2 => Ok(()),
-    }
-}
-
-async fn serve_grpc<G: GrpcService>(
-    stream: Rewound<tokio::net::TcpStream>,
+async fn serve_grpc<S, G>(
+    stream: S,
     grpc: G,
     settings: Settings,
     stop: &mut watch::Receiver<Option<Duration>>,
-) -> Result<(), Fault> {
+) -> Result<(), Fault>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    G: GrpcService,
+{
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
@@ -241,7 +262,7 @@ pub(super) async fn serve_http<S, R, B>(
     stop: &mut watch::Receiver<Option<Duration>>,
 ) -> Result<(), Fault>
 where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     R: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
     B: Body<Data = Bytes, Error: Into<Fault>> + 'static,
 {

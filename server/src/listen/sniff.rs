@@ -14,7 +14,7 @@ const REQUEST_LINE_BYTES_MAX: usize = 4096;
 
 /// The protocol of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Protocol {
+pub enum Protocol {
     /// HTTP/1.0 or 1.1.
     Http1,
     /// HTTP/2 with prior knowledge.
@@ -62,22 +62,33 @@ fn is_request_line(line: &[u8]) -> bool {
         && words.next().is_none()
 }
 
-/// Reads until the protocol is known; `None` means that it is none of ours, or the end.
+/// What the first bytes of a stream told.
+#[derive(Debug)]
+pub(super) enum Sniffed<S> {
+    /// One of our protocols.
+    Known(Protocol, Rewound<S>),
+    /// None of ours.
+    Foreign(Rewound<S>),
+    /// The stream ended before it told anything.
+    End,
+}
+
+/// Reads until the protocol is known.
 ///
 /// Not cancel safe: bytes read so far are lost.
-pub(crate) async fn sniff<S: AsyncRead + Unpin>(
-    mut stream: S,
-) -> io::Result<Option<(Protocol, Rewound<S>)>> {
+pub(super) async fn sniff<S: AsyncRead + Unpin>(mut stream: S) -> io::Result<Sniffed<S>> {
     let mut head = BytesMut::with_capacity(REQUEST_LINE_BYTES_MAX);
     loop {
         if stream.read_buf(&mut head).await? == 0 {
-            return Ok(None);
+            return Ok(Sniffed::End);
         }
         match judge(&head) {
             Verdict::NeedMore => {}
-            Verdict::Foreign => return Ok(None),
+            Verdict::Foreign => {
+                return Ok(Sniffed::Foreign(Rewound { head: head.freeze(), stream }));
+            }
             Verdict::Known(protocol) => {
-                return Ok(Some((protocol, Rewound { head: head.freeze(), stream })));
+                return Ok(Sniffed::Known(protocol, Rewound { head: head.freeze(), stream }));
             }
         }
     }
@@ -85,9 +96,16 @@ pub(crate) async fn sniff<S: AsyncRead + Unpin>(
 
 /// A stream whose first bytes were read already and are read again.
 #[derive(Debug)]
-pub(crate) struct Rewound<S> {
+pub struct Rewound<S> {
     head: Bytes,
     stream: S,
+}
+
+impl<S> Rewound<S> {
+    /// A stream of which nothing was read yet.
+    pub(super) fn fresh(stream: S) -> Rewound<S> {
+        Rewound { head: Bytes::new(), stream }
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
@@ -179,17 +197,31 @@ mod tests {
         let written = tokio::io::AsyncWriteExt::write_all(&mut client, request);
         written.await.expect("room in the pipe");
         drop(client);
-        let (protocol, mut stream) =
-            sniff(server).await.expect("no fault").expect("a known protocol");
+        let sniffed = sniff(server).await.expect("no fault");
+        let Sniffed::Known(protocol, mut stream) = sniffed else { panic!("{sniffed:?}") };
         let mut all = Vec::new();
         stream.read_to_end(&mut all).await.expect("no fault");
         assert_eq!((protocol, all.as_slice()), (Protocol::Http1, request.as_slice()));
     }
 
     #[tokio::test]
+    async fn foreign_bytes_are_read_again_too() {
+        let (mut client, server) = tokio::io::duplex(64);
+        let hello = b"\x16\x03\x01\x00\x05";
+        let written = tokio::io::AsyncWriteExt::write_all(&mut client, hello);
+        written.await.expect("room in the pipe");
+        drop(client);
+        let sniffed = sniff(server).await.expect("no fault");
+        let Sniffed::Foreign(mut stream) = sniffed else { panic!("{sniffed:?}") };
+        let mut all = Vec::new();
+        stream.read_to_end(&mut all).await.expect("no fault");
+        assert_eq!(all, hello);
+    }
+
+    #[tokio::test]
     async fn an_early_end_is_no_protocol() {
         let (client, server) = tokio::io::duplex(64);
         drop(client);
-        assert!(sniff(server).await.expect("no fault").is_none());
+        assert!(matches!(sniff(server).await.expect("no fault"), Sniffed::End));
     }
 }

@@ -12,7 +12,9 @@ use hyper::service::service_fn;
 
 use super::*;
 use crate::config::{Scheme, Url};
-use crate::http::{BoxFuture, Facts, Side};
+use crate::http::{BoxFuture, Facts};
+
+mod secure;
 
 struct Idle;
 
@@ -53,21 +55,38 @@ impl Facts for Idle {
 
 fn start(serve: Serve, limit: usize) -> (SocketAddr, Servers) {
     let url = Url { scheme: Scheme::Http, host: "127.0.0.1:0".to_owned(), path: String::new() };
-    let mut bounds = bind_all(&[url], SocketOptions { reuse_port: false }).expect("a free port");
+    let (address, servers) = start_at(&[url], None, serve, limit);
+    (address.expect("an address"), servers)
+}
+
+/// Serves the URLs, which are all of one socket; the service tells who the client is.
+fn start_at(
+    urls: &[Url],
+    tls: Option<&Arc<tls::Acceptor>>,
+    serve: Serve,
+    limit: usize,
+) -> (Option<SocketAddr>, Servers) {
+    let mut bounds = bind_all(urls, SocketOptions { reuse_port: false }).expect("a free port");
     let bound = bounds.remove(0);
-    let address = bound.socket.local_addr().expect("an address");
-    let grpc = service_fn(|_: Request<Incoming>| async {
-        Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"reached"))))
+    let address = bound.local_address();
+    let door = Door::new(&bound, tls, "client");
+    let grpc = service_fn(|request: Request<Incoming>| async move {
+        let client = request.extensions().get::<ClientName>();
+        let name = client.map_or_else(String::new, |client| format!(" by {}", client.0));
+        let body = Bytes::from(format!("reached{name}"));
+        Ok::<_, Infallible>(Response::new(Full::new(body)))
     });
-    let router = Router::new(Side::Metrics, Arc::new(Idle));
+    let hosts = vec!["only.this".to_owned(), "a".to_owned()];
+    let router = Router::client(Arc::new(Idle), Vec::new(), hosts);
     let settings = Settings {
         max_concurrent_streams: 10,
         keepalive: None,
         ping_spacing: Some(Duration::from_secs(60)),
+        name_clients: true,
         traffic: Arc::default(),
     };
     let companion: Companion = Arc::new(|_| Box::pin(std::future::pending()));
-    let listeners = vec![(bound, serve)];
+    let listeners = vec![(bound, door, serve)];
     let servers = Servers::start(listeners, limit, 2, &grpc, &router, &companion, &settings);
     (address, servers.expect("threads"))
 }
@@ -98,7 +117,9 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
 fn one_port_speaks_http_1_and_http_2_and_closes_on_the_rest() {
     let (address, servers) = start(Serve::Both, 100);
     let answer = talk(address, GET_HEALTH);
-    assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain"));
+    assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"));
+    let foreign = talk(address, b"GET /health HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n");
+    assert!(foreign.starts_with(b"HTTP/1.1 421 "));
     assert!(contains(&talk(address, &[H2_GET, H2_GOAWAY].concat()), b"reached"));
     for junk in [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc".as_slice(), b"junk\r\n\r\n", b"\0\0\0"] {
         assert_eq!(talk(address, junk), b"");

@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::PeerService;
-use crate::listen::Bound;
+use crate::listen::{Bound, Door, Opened, Stream};
 
 /// Connections the peer port may hold: a handful per member, and tools.
 const CONNECTIONS_MAX: usize = 1024;
@@ -33,7 +33,7 @@ impl PeerServer {
     /// When the thread cannot be made.
     pub fn start(
         runtime: Runtime,
-        bounds: Vec<Bound>,
+        listeners: Vec<(Bound, Door)>,
         service: PeerService,
     ) -> io::Result<PeerServer> {
         let (stop, mut stopped) = watch::channel(false);
@@ -41,8 +41,8 @@ impl PeerServer {
             runtime.block_on(async move {
                 let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
                 let mut loops = JoinSet::new();
-                for bound in bounds {
-                    loops.spawn(accept(bound, service.clone(), permits.clone()));
+                for listener in listeners {
+                    loops.spawn(accept(listener, service.clone(), permits.clone()));
                 }
                 // Dropping the loops ends their connections.
                 stopped.wait_for(|stopped| *stopped).await.ok();
@@ -60,11 +60,12 @@ impl PeerServer {
     }
 }
 
-async fn accept(bound: Bound, service: PeerService, permits: Arc<Semaphore>) {
-    let listener = match tokio::net::TcpListener::from_std(bound.socket) {
+async fn accept((bound, door): (Bound, Door), service: PeerService, permits: Arc<Semaphore>) {
+    let address = bound.address.clone();
+    let listener = match bound.listen() {
         Ok(listener) => listener,
         Err(error) => {
-            tracing::error!(error = %error, address = bound.address, "listener failed");
+            tracing::error!(error = %error, address, "listener failed");
             return;
         }
     };
@@ -77,16 +78,16 @@ async fn accept(bound: Bound, service: PeerService, permits: Arc<Semaphore>) {
         };
         match accepted {
             Ok((stream, from)) => {
-                let service = service.clone();
+                let (door, service) = (door.clone(), service.clone());
                 connections.spawn(async move {
-                    if let Err(error) = serve(stream, from, service).await {
+                    if let Err(error) = serve(&door, stream, from, service).await {
                         tracing::debug!(error, "peer connection ended");
                     }
                     drop(permit);
                 });
             }
             Err(error) => {
-                tracing::warn!(error = %error, address = bound.address, "cannot accept");
+                tracing::warn!(error = %error, address, "cannot accept");
                 tokio::time::sleep(EXHAUSTED_PAUSE).await;
             }
         }
@@ -94,14 +95,24 @@ async fn accept(bound: Bound, service: PeerService, permits: Arc<Semaphore>) {
 }
 
 async fn serve(
-    stream: tokio::net::TcpStream,
-    from: SocketAddr,
+    door: &Door,
+    stream: Stream,
+    from: Option<SocketAddr>,
     service: PeerService,
 ) -> Result<(), String> {
-    rafthttp::tune(&stream).map_err(|e| e.to_string())?;
+    let opened = door.open(stream, from).await.map_err(|e| e.to_string())?;
     let service = service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
-        request.extensions_mut().insert(from);
+        if let Some(from) = from {
+            request.extensions_mut().insert(from);
+        }
         service.call(request)
     });
-    rafthttp::serve_connection(stream, service).await.map_err(|e| e.to_string())
+    let served = match opened {
+        Some(Opened::Plain(_, stream)) => rafthttp::serve_connection(stream, service).await,
+        Some(Opened::Secure(accepted)) => {
+            rafthttp::serve_connection(accepted.stream, service).await
+        }
+        None => return Ok(()),
+    };
+    served.map_err(|e| e.to_string())
 }

@@ -9,6 +9,7 @@
 //! ```
 
 mod calls;
+mod dial;
 mod host;
 mod images;
 mod listener;
@@ -24,6 +25,7 @@ use proto::raftpb;
 use rafthttp::Transport;
 
 pub use calls::{BootAsk, PeerHash, PeerHeader};
+pub use dial::PeerDial;
 pub use host::MemberHost;
 pub use images::{ImageSender, ReceivedImages};
 pub use listener::PeerServer;
