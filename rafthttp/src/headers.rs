@@ -64,6 +64,12 @@ impl Identity {
         }
     }
 
+    /// Whether an answer names this cluster. What would end this member for good is believed
+    /// of nobody else: a proxy or a stranger at a peer's address must not stop it.
+    pub(crate) fn is_of_cluster(&self, headers: &HeaderMap) -> bool {
+        headers.get(CLUSTER_ID) == Some(&self.cluster_id)
+    }
+
     /// Checks versions and cluster of a request, in this order.
     pub(crate) fn check(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         let version = |name: &HeaderName| match headers.get(name) {
@@ -79,7 +85,7 @@ impl Identity {
             tracing::debug!(%server, %min_cluster, "refused a request: incompatible version");
             return Err(Refusal::new(StatusCode::PRECONDITION_FAILED, "incompatible version"));
         }
-        if headers.get(CLUSTER_ID) != Some(&self.cluster_id) {
+        if !self.is_of_cluster(headers) {
             tracing::debug!(cluster = ?headers.get(CLUSTER_ID), "refused a request: other cluster");
             return Err(Refusal::new(StatusCode::PRECONDITION_FAILED, "cluster ID mismatch"));
         }

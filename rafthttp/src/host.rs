@@ -29,7 +29,8 @@ pub trait Host: Send + Sync + 'static {
     /// The snapshot for this member has arrived, or has failed.
     fn report_snapshot(&self, id: u64, arrived: bool);
 
-    /// A peer said that this member was removed from the cluster for good.
+    /// A peer said that this member was removed from the cluster for good. May be called more
+    /// than once.
     fn removed_from_cluster(&self);
 
     /// Stores the database of a snapshot, then steps its message. Dropping the future means

@@ -39,6 +39,8 @@ pub(crate) const COUNTED_PEERS_MAX: usize = 1_024;
 /// Addresses whose undecodable messages are counted apart.
 pub(crate) const COUNTED_ADDRESSES_MAX: usize = 64;
 
+/// Half of what is allocated for a frame before any of it has arrived.
+pub(crate) const GATHER_AHEAD_BYTES: usize = 1 << 20;
 /// Bytes encoded into one write of a stream, beyond which the rest waits for the next.
 pub(crate) const WRITE_BYTES: usize = 64 << 10;
 /// Capacity of a stream's write buffer that is kept for the next write.
@@ -73,6 +75,8 @@ pub(crate) const PROBE_LOOK: Duration = Duration::from_secs(30);
 pub(crate) const PROBE_LOOK_UNHEALTHY: Duration = Duration::from_secs(5);
 /// Difference of clocks that is worth a warning (etcd: 1 s).
 pub(crate) const CLOCK_DIFFERENCE_MAX: Duration = Duration::from_secs(1);
+/// Time between two warnings about a peer that stays away.
+pub(crate) const WARN_INTERVAL: Duration = Duration::from_secs(30);
 /// Idle time and interval of TCP keepalive probes (etcd: 30 s).
 pub(crate) const TCP_KEEPALIVE_S: u32 = 30;
 

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::codec::{self, StreamKind};
 use crate::limits::{
-    PIPELINE_BYTES_MAX, PIPELINE_MESSAGES_MAX, STREAM_BYTES_MAX, STREAM_MESSAGES_MAX,
+    PIPELINE_BYTES_MAX, PIPELINE_MESSAGES_MAX, STREAM_BYTES_MAX, STREAM_MESSAGES_MAX, WARN_INTERVAL,
 };
 use crate::queue::{Queue, Refused};
 use crate::stats::PeerCounters;
@@ -27,6 +27,8 @@ pub(crate) struct Peer {
     /// The queue of the attached stream of each kind.
     streams: Mutex<[Option<Arc<Queue>>; 2]>,
     active_since: Mutex<Option<Instant>>,
+    /// When a failure was last told to the operator.
+    warned: Mutex<Option<Instant>>,
     stopped: watch::Sender<bool>,
 }
 
@@ -39,6 +41,7 @@ impl Peer {
             pipeline: Queue::new(PIPELINE_MESSAGES_MAX, PIPELINE_BYTES_MAX),
             streams: Mutex::default(),
             active_since: Mutex::default(),
+            warned: Mutex::default(),
             stopped: watch::Sender::new(false),
         }
     }
@@ -97,15 +100,25 @@ impl Peer {
         }
     }
 
-    /// Something failed.
+    /// Something failed. A peer that stays away is told of every 30 s.
     pub(crate) fn deactivate(&self, what: &str, why: &dyn std::fmt::Display) {
         let was_active = self.active_since.lock().take().is_some();
-        let peer = format!("{:x}", self.id);
         if was_active {
             self.counters.disconnected.fetch_add(1, Relaxed);
-            tracing::warn!("peer-id" = peer, error = %why, "peer became inactive: {what}");
-        } else {
-            tracing::debug!("peer-id" = peer, error = %why, "{what}");
+        }
+        let mut warned = self.warned.lock();
+        let due = was_active || warned.is_none_or(|at| at.elapsed() >= WARN_INTERVAL);
+        if due {
+            *warned = Some(Instant::now());
+        }
+        drop(warned);
+        let peer = format!("{:x}", self.id);
+        match (was_active, due) {
+            (true, _) => {
+                tracing::warn!("peer-id" = peer, error = %why, "peer became inactive: {what}");
+            }
+            (false, true) => tracing::warn!("peer-id" = peer, error = %why, "{what}"),
+            (false, false) => tracing::debug!("peer-id" = peer, error = %why, "{what}"),
         }
     }
 

@@ -94,7 +94,7 @@ async fn post(
 
 async fn ask(shared: &Shared, link: &mut Link, body: Bytes) -> Result<(), PostError> {
     let request = request(shared, "/raft", "application/protobuf", Body::whole(body));
-    answered(link, request).await
+    answered(shared, link, request).await
 }
 
 /// A signed POST.
@@ -113,11 +113,16 @@ pub(crate) fn request(
 }
 
 /// Sends a request and judges the status of its answer.
-pub(crate) async fn answered(link: &mut Link, request: Request<Body>) -> Result<(), PostError> {
+pub(crate) async fn answered(
+    shared: &Shared,
+    link: &mut Link,
+    request: Request<Body>,
+) -> Result<(), PostError> {
     let (head, mut body) = link.ask(request).await?.into_parts();
+    let ours = shared.identity.is_of_cluster(&head.headers);
     match head.status {
         StatusCode::NO_CONTENT => Ok(()),
-        StatusCode::FORBIDDEN => Err(PostError::Removed),
+        StatusCode::FORBIDDEN if ours => Err(PostError::Removed),
         status => Err(PostError::Status(status, link.error_text(&mut body).await)),
     }
 }

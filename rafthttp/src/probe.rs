@@ -11,7 +11,7 @@ use crate::limits::{
     CLOCK_DIFFERENCE_MAX, ERROR_TEXT_BYTES_MAX, IO_TIMEOUT, PROBE_INTERVAL, PROBE_LOOK,
     PROBE_LOOK_UNHEALTHY,
 };
-use crate::link::Link;
+use crate::link::{Link, RequestError};
 use crate::peer::Peer;
 use crate::transport::Shared;
 
@@ -24,22 +24,49 @@ pub(crate) fn answer(now: SystemTime) -> String {
     format!("{{\"OK\":true,\"Now\":\"{}\"}}\n", base::time::Rfc3339Nano(now))
 }
 
-/// What the probes have shown.
+/// Why a probe came to nothing.
+#[derive(Debug, thiserror::Error)]
+enum ProbeError {
+    #[error("{0}")]
+    Request(#[from] RequestError),
+    #[error("the answer is not that of a member")]
+    Answer,
+    #[error("no answer in time")]
+    Late,
+}
+
+/// What one probe has shown.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    sent: SystemTime,
+    round_trip: Duration,
+    /// The peer's clock.
+    remote: SystemTime,
+}
+
+/// What the probes have shown together.
 #[derive(Debug, Default)]
 struct Health {
     healthy: bool,
+    /// Why the last probe failed, if it did.
+    error: Option<ProbeError>,
     round_trip: Option<Duration>,
     clock_difference: Duration,
 }
 
 impl Health {
-    fn note(&mut self, round_trip: Duration, sent: SystemTime, remote: SystemTime) {
-        let before = self.round_trip.unwrap_or(round_trip);
-        self.round_trip = Some((before * (SMOOTHING - 1) + round_trip) / SMOOTHING);
-        let here = sent + round_trip / 2;
-        let ahead = remote.duration_since(here);
-        self.clock_difference = ahead.unwrap_or_else(|behind| behind.duration());
-        self.healthy = true;
+    fn note(&mut self, seen: Result<Seen, ProbeError>) {
+        self.healthy = seen.is_ok();
+        match seen {
+            Ok(Seen { sent, round_trip, remote }) => {
+                let before = self.round_trip.unwrap_or(round_trip);
+                self.round_trip = Some((before * (SMOOTHING - 1) + round_trip) / SMOOTHING);
+                let ahead = remote.duration_since(sent + round_trip / 2);
+                self.clock_difference = ahead.unwrap_or_else(|behind| behind.duration());
+                self.error = None;
+            }
+            Err(error) => self.error = Some(error),
+        }
     }
 
     /// Counts and tells what there is to tell; the time until the next look.
@@ -55,7 +82,8 @@ impl Health {
         if self.healthy {
             return PROBE_LOOK;
         }
-        tracing::warn!("remote-peer-id" = id, "prober detected unhealthy status");
+        let error = self.error.as_ref().map(ToString::to_string);
+        tracing::warn!("remote-peer-id" = id, error, "prober detected unhealthy status");
         PROBE_LOOK_UNHEALTHY
     }
 }
@@ -70,50 +98,49 @@ pub(crate) async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
     loop {
         tokio::select! {
             _ = ticks.tick() => {
-                match timeout(IO_TIMEOUT, probe(&shared, &peer, kept.take(), &mut health)).await {
-                    Ok(Some(link)) => kept = Some(link),
-                    Ok(None) | Err(_) => health.healthy = false,
-                }
+                let probed = timeout(IO_TIMEOUT, probe(&shared, &peer, kept.take())).await;
+                health.note(probed.unwrap_or(Err(ProbeError::Late)).map(|(link, seen)| {
+                    kept = Some(link);
+                    seen
+                }));
             }
             () = tokio::time::sleep_until(look) => look = Instant::now() + health.look(&peer),
         }
     }
 }
 
-/// One probe, on the connection that was kept or on a new one; the connection if it can be
-/// used again.
+/// One probe, on the connection that was kept or on a new one, which can be used again.
 async fn probe(
     shared: &Shared,
     peer: &Peer,
     kept: Option<Link>,
-    health: &mut Health,
-) -> Option<Link> {
+) -> Result<(Link, Seen), ProbeError> {
     let url = peer.urls.pick();
     if let Some(link) = kept.filter(|link| link.url() == url)
-        && let Some(link) = ask(link, health).await
+        && let Ok(probed) = ask(link).await
     {
-        return Some(link);
+        return Ok(probed);
     }
-    ask(Link::open(&*shared.dial, &url, shared.times).await.ok()?, health).await
+    ask(Link::open(&*shared.dial, &url, shared.times).await?).await
 }
 
-async fn ask(mut link: Link, health: &mut Health) -> Option<Link> {
+async fn ask(mut link: Link) -> Result<(Link, Seen), ProbeError> {
     let mut request = Request::new(Body::whole(""));
     *request.uri_mut() = Uri::from_static(PATH);
     let (sent, started) = (SystemTime::now(), Instant::now());
-    let (head, mut body) = link.ask(request).await.ok()?.into_parts();
+    let (head, mut body) = link.ask(request).await?.into_parts();
     let round_trip = started.elapsed();
-    if head.status != StatusCode::OK {
-        return None;
-    }
-    let text = link.whole(&mut body, ERROR_TEXT_BYTES_MAX).await.ok()?;
-    let answer: serde_json::Value = serde_json::from_slice(&text).ok()?;
-    let now = base::time::parse_rfc3339(answer["Now"].as_str()?)?;
-    if answer["OK"] != true {
-        return None;
-    }
-    health.note(round_trip, sent, now);
-    Some(link)
+    let text = link.whole(&mut body, ERROR_TEXT_BYTES_MAX).await?;
+    let remote = remote_clock(&text).filter(|_| head.status == StatusCode::OK);
+    let remote = remote.ok_or(ProbeError::Answer)?;
+    Ok((link, Seen { sent, round_trip, remote }))
+}
+
+/// The moment in the answer to a probe.
+fn remote_clock(answer: &[u8]) -> Option<SystemTime> {
+    let answer: serde_json::Value = serde_json::from_slice(answer).ok()?;
+    let now = answer["Now"].as_str().filter(|_| answer["OK"] == true)?;
+    base::time::parse_rfc3339(now)
 }
 
 #[cfg(test)]
@@ -132,10 +159,23 @@ mod tests {
         let mut health = Health::default();
         let sent = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
         let ms = Duration::from_millis;
-        health.note(ms(8), sent, sent + ms(4));
+        let seen = |round_trip, remote| Ok(Seen { sent, round_trip, remote });
+        health.note(seen(ms(8), sent + ms(4)));
         assert_eq!((health.round_trip, health.clock_difference), (Some(ms(8)), ms(0)));
-        health.note(ms(16), sent, sent - ms(2992));
+        health.note(seen(ms(16), sent - ms(2992)));
         assert_eq!((health.round_trip, health.clock_difference), (Some(ms(9)), ms(3000)));
+        health.note(Err(ProbeError::Late));
+        assert_eq!(health.round_trip, Some(ms(9)));
+        assert!(!health.healthy);
+    }
+
+    #[test]
+    fn only_a_members_answer_has_a_clock() {
+        let now = SystemTime::now();
+        assert_eq!(remote_clock(answer(now).as_bytes()), Some(now));
+        for other in ["", "OK", "{}", "{\"OK\":false,\"Now\":\"2026-11-22T14:25:46Z\"}"] {
+            assert_eq!(remote_clock(other.as_bytes()), None);
+        }
     }
 
     #[test]
@@ -144,7 +184,8 @@ mod tests {
         let mut health = Health::default();
         assert_eq!(health.look(&peer), PROBE_LOOK_UNHEALTHY);
         let now = SystemTime::now();
-        health.note(Duration::from_millis(1), now, now);
+        let round_trip = Duration::from_millis(1);
+        health.note(Ok(Seen { sent: now, round_trip, remote: now }));
         assert_eq!(health.look(&peer), PROBE_LOOK);
         let counted = peer.counters.read().round_trip.counts;
         assert_eq!((counted.iter().sum::<u64>(), counted[4]), (1, 1), "up to 1.6 ms");

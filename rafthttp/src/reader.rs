@@ -75,12 +75,11 @@ async fn open(
     }
     let asked = timeout(IO_TIMEOUT, link.ask(request)).await;
     let (head, mut body) = asked.map_err(|_| End::Silent)??.into_parts();
-    let cluster = head.headers.get(headers::CLUSTER_ID);
-    let other_cluster = cluster.is_some_and(|id| *id != shared.identity.cluster_id);
+    let ours = shared.identity.is_of_cluster(&head.headers);
     match head.status {
-        _ if other_cluster => Err(End::OtherCluster),
+        _ if !ours && head.headers.contains_key(headers::CLUSTER_ID) => Err(End::OtherCluster),
         StatusCode::OK => Ok((link, body)),
-        StatusCode::GONE => Err(End::Removed),
+        StatusCode::GONE if ours => Err(End::Removed),
         status => Err(End::Status(status, link.error_text(&mut body).await)),
     }
 }

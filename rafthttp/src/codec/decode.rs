@@ -5,7 +5,7 @@ use proto::raftpb::{self, MessageType};
 
 use super::encode::state_after;
 use super::{DecodeError, StreamKind, decode_entry, decode_message};
-use crate::limits::FRAME_BYTES_MAX;
+use crate::limits::{FRAME_BYTES_MAX, GATHER_AHEAD_BYTES};
 
 /// What a frame holds.
 #[derive(Debug, PartialEq)]
@@ -152,6 +152,8 @@ struct Received {
     /// Read before `gathered`; one of the two is empty.
     chunk: Bytes,
     gathered: BytesMut,
+    /// What the frame that is being received will have in all, as announced.
+    announced: usize,
 }
 
 impl Received {
@@ -161,8 +163,13 @@ impl Received {
             self.chunk = chunk;
             return;
         }
+        // Room for the whole frame at once, unless that is more than what has arrived vouches
+        // for: a frame that is kept should not keep twice its size.
+        let arrived = self.bytes().len() + chunk.len();
+        let vouched = arrived.max(GATHER_AHEAD_BYTES).saturating_mul(2);
+        let wanted = self.announced.min(vouched).max(arrived);
+        self.gathered.reserve(wanted - self.gathered.len());
         if !self.chunk.is_empty() {
-            self.gathered.reserve(self.chunk.len() + chunk.len());
             self.gathered.extend_from_slice(&std::mem::take(&mut self.chunk));
         }
         self.gathered.extend_from_slice(&chunk);
@@ -192,7 +199,9 @@ impl Received {
         let len = usize::try_from(len).ok().filter(|len| *len <= FRAME_BYTES_MAX);
         let len = len.ok_or(DecodeError::TooLong)?;
         let head = at + size_of::<u64>();
+        self.announced = 0;
         if self.bytes().len() < head + len {
+            self.announced = head + len;
             return Ok(None);
         }
         self.skip(head);
@@ -201,5 +210,47 @@ impl Received {
         } else {
             self.chunk.split_to(len)
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::BufMut as _;
+
+    /// Receives a frame of this size in chunks and gives the capacity it was gathered in.
+    fn capacity(len: usize, chunk: usize) -> usize {
+        let mut bytes = BytesMut::new();
+        bytes.put_u64(len as u64);
+        bytes.resize(len + size_of::<u64>(), 7);
+        let mut bytes = bytes.freeze();
+        let mut received = Received::default();
+        loop {
+            received.push(bytes.split_to(chunk.min(bytes.len())));
+            let capacity = received.gathered.capacity();
+            if let Some(frame) = received.frame(0).expect("a good length") {
+                assert_eq!(frame.len(), len);
+                return capacity;
+            }
+        }
+    }
+
+    #[test]
+    fn a_gathered_frame_keeps_little_more_than_its_size() {
+        for len in [100_000, 1 << 20, 2_000_000] {
+            let capacity = capacity(len, 16 << 10);
+            assert!(capacity <= len + len / 8, "{len}: {capacity}");
+        }
+        assert!(capacity(20 << 20, 16 << 10) <= 40 << 20, "at most twice what has arrived");
+    }
+
+    #[test]
+    fn a_length_that_lies_allocates_little() {
+        let mut received = Received::default();
+        for chunk in [&(FRAME_BYTES_MAX as u64).to_be_bytes()[..], b"x", b"y"] {
+            received.push(Bytes::copy_from_slice(chunk));
+            assert_eq!(received.frame(0), Ok(None));
+        }
+        assert!(received.gathered.capacity() <= 2 * GATHER_AHEAD_BYTES + 100);
     }
 }

@@ -156,7 +156,7 @@ async fn post(
     let times = Times { write: SNAPSHOT_PAUSE, ..shared.times };
     let mut link = Link::open(&*shared.dial, url, times).await?;
     tokio::select! {
-        answered = pipeline::answered(&mut link, request) => answered,
+        answered = pipeline::answered(shared, &mut link, request) => answered,
         () = async {
             ended.notified().await;
             tokio::time::sleep(SNAPSHOT_ANSWER).await;

@@ -317,8 +317,7 @@ async fn removed_and_wrongly_addressed_senders_are_not_remembered() {
     assert_eq!(other.host.message("an answer").await.index, Some(2));
 }
 
-#[tokio::test]
-async fn an_idle_connection_and_half_a_request_end_after_a_while() {
+pub(crate) async fn an_idle_connection_and_half_a_request_end_after_a_while() {
     let member = Member::start(A).await;
     let start = std::time::Instant::now();
     let mut idle = Raw::connect(member.address).await;

@@ -152,8 +152,7 @@ async fn refused_streams_are_asked_for_at_most_every_100_ms() {
     assert!(!a.host.expelled.load(Ordering::SeqCst));
 }
 
-#[tokio::test]
-async fn a_silent_stream_is_given_up_after_5_s() {
+pub(crate) async fn a_silent_stream_is_given_up_after_5_s() {
     let (a, mut peer) = start().await;
     let (_, mut raw) = peer.expect(MESSAGES).await;
     let (_, mut mute) = peer.expect(APPENDS).await;
@@ -169,11 +168,12 @@ async fn a_silent_stream_is_given_up_after_5_s() {
 #[tokio::test]
 async fn only_our_own_cluster_can_tell_that_we_were_removed() {
     let (a, mut peer) = start().await;
-    for (cluster, expelled) in [(1, false), (CLUSTER, true)] {
+    let ours = format!("X-Etcd-Cluster-Id: {CLUSTER:x}\r\n");
+    for (id, expelled) in [("", false), ("X-Etcd-Cluster-Id: 1\r\n", false), (&ours, true)] {
         let (_, mut raw) = peer.expect(MESSAGES).await;
         raw.send(format!(
-            "HTTP/1.1 410 Gone\r\nX-Etcd-Cluster-Id: {cluster:x}\r\nX-Server-Version: 3.7.1\r\n\
-             Content-Length: 15\r\n\r\nremoved member\n"
+            "HTTP/1.1 410 Gone\r\n{id}X-Server-Version: 3.7.1\r\nContent-Length: 15\r\n\r\n\
+             removed member\n"
         ))
         .await;
         raw.rest().await;
@@ -228,7 +228,14 @@ async fn posts_have_the_recorded_bytes_and_share_a_connection() {
     let (_, mut raw) = peer.expect("POST /raft HTTP/1.1").await;
     assert_eq!(raw.exactly(26).await, body);
     assert!(a.host.unreachable.lock().is_empty());
-    raw.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\n{}").await;
+    // Forbidden, by somebody else and by a member.
+    let forbid = "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n";
+    raw.send(format!("{forbid}\r\n")).await;
+    eventually("a failure", || a.host.was_unreachable(B).then_some(())).await;
+    assert!(!a.host.expelled.load(Ordering::SeqCst));
+    a.transport.send(vec![answer(None)]);
+    let (_, mut raw) = peer.expect("POST /raft HTTP/1.1").await;
+    raw.send(format!("{forbid}X-Etcd-Cluster-Id: {CLUSTER:x}\r\n\r\n")).await;
     eventually("told", || a.host.expelled.load(Ordering::SeqCst).then_some(())).await;
 }
 

