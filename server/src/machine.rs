@@ -156,6 +156,7 @@ impl Machine {
                     "removed member"
                 );
                 if id == around.member_id {
+                    around.board.removed.store(true, Ordering::Release);
                     // A full channel means that the server is stopping anyway.
                     around.end.try_send(End::Removed).ok();
                 } else {

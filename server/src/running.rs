@@ -8,8 +8,9 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{RecvTimeoutError, SyncSender};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use mvcc::WatchHub;
 use rafthttp::{Dial, Local, Transport};
@@ -43,6 +44,9 @@ use crate::signals::End;
 use crate::snapshots::{Purger, Snapshotter};
 use crate::state::{Shared, StatusBoard, StoreSlot};
 use crate::tls_setup::{ClientTls, PeerTls};
+
+/// Time between two looks whether a member that waits to be published was removed.
+const REMOVED_LOOK: Duration = Duration::from_millis(50);
 
 /// Sockets bound before anything else is touched.
 struct Sockets {
@@ -188,7 +192,16 @@ impl Running {
         let metrics =
             SideServer::start("metrics", sockets.metrics, &router).map_err(|e| e.to_string())?;
         background::log_serving(&shared);
-        published.recv().map_err(|_| "the background thread ended".to_owned())?;
+        // A member that was removed is never published; the caller learns why.
+        while !shared.board.removed.load(Ordering::Acquire) {
+            match published.recv_timeout(REMOVED_LOOK) {
+                Ok(()) => break,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err("the background thread ended".to_owned());
+                }
+            }
+        }
         let servers = serve_clients(&shared, facts, sockets.client, limit)?;
         Ok(Running { shared, node, servers, metrics, peers, background, snapshots, dirs })
     }
@@ -292,11 +305,12 @@ impl Wires {
         booted: &Booted,
         stores: &Arc<StoreSlot>,
         network: &Network,
+        board: &Arc<StatusBoard>,
         end: SyncSender<End>,
     ) -> Wires {
         let images = ReceivedImages::new(stores.clone(), booted.dirs.snap.clone());
         let state = booted.machine.state().clone();
-        let host = Arc::new(MemberHost::new(state.clone(), images.clone(), end));
+        let host = Arc::new(MemberHost::new(state.clone(), images.clone(), board.clone(), end));
         let local = Local {
             member_id: booted.member_id,
             cluster_id: booted.cluster_id,
@@ -333,7 +347,8 @@ impl Member {
     ) -> Result<Member, String> {
         let store = booted.machine.store().clone();
         let stores = StoreSlot::new(store.clone());
-        let wires = Wires::start(&config, &booted, &stores, network, end.clone());
+        let board = Arc::new(StatusBoard::default());
+        let wires = Wires::start(&config, &booted, &stores, network, &board, end.clone());
         let Booted { dirs, wal, recovered, boot, machine, snap_dir, member_id, cluster_id, .. } =
             booted;
         let state = machine.state().clone();
@@ -341,7 +356,6 @@ impl Member {
         let hub = WatchHub::start(Arc::new(store.clone()), store.current_revision())
             .map_err(|e| format!("start watch thread: {e}"))?;
         let keeper = Arc::new(Keeper::default());
-        let board = Arc::new(StatusBoard::default());
         board.snapshot_index.store(boot.snapshot.index, Ordering::Relaxed);
         let replies: Arc<Replies<Answer>> = Replies::new(listen::default_shards());
         let (jobs, wanted) = mpsc::channel(1);

@@ -23,6 +23,8 @@ pub struct StatusBoard {
     pub applied_term: AtomicU64,
     /// Whether this member has no vote.
     pub is_learner: AtomicBool,
+    /// The cluster has removed this member.
+    pub removed: AtomicBool,
     /// Index of the entry at the last `.snap` file.
     pub snapshot_index: AtomicU64,
     /// A write exceeded the quota: the member's alarm is to be proposed.

@@ -78,15 +78,27 @@ fn server_version() -> Version {
     version::SERVER.parse().expect("our own version is one")
 }
 
-/// Asks every other member for its version.
+/// The other members as applied here.
+fn others(shared: &Shared) -> Vec<Member> {
+    let cluster = shared.state.cluster.read();
+    cluster.members.iter().filter(|m| m.id != shared.member_id).cloned().collect()
+}
+
+/// Asks every other member for its version; nobody counts as complete while the log tells of
+/// members that are not applied yet.
 async fn survey(shared: &Shared) -> Survey {
-    let others: Vec<Member> = {
-        let cluster = shared.state.cluster.read();
-        cluster.members.iter().filter(|m| m.id != shared.member_id).cloned().collect()
-    };
+    let status = shared.raft.status();
+    let is_whole = status.applied() >= status.commit();
+    let others = others(shared);
+    let asked = survey_of(shared, &others).await;
+    let unchanged = self::others(shared).len() == others.len();
+    Survey { complete: asked.complete && is_whole && unchanged, ..asked }
+}
+
+async fn survey_of(shared: &Shared, others: &[Member]) -> Survey {
     let mut asked = tokio::task::JoinSet::new();
     for member in others {
-        let peers = shared.peers.clone();
+        let (peers, member) = (shared.peers.clone(), member.clone());
         asked.spawn(async move { peers.versions(&member).await.and_then(|v| v.server) });
     }
     let mut answers = Vec::new();

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::ToSocketAddrs as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base::Member;
 use base::version::{self, Version};
@@ -13,6 +13,10 @@ use crate::config::Config;
 
 /// How long a founder waits for an answer of another founder (etcd: 1 s).
 const FOUNDER_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a joining member waits until those it asks know of it.
+const APPLY_PATIENCE: Duration = Duration::from_secs(2);
+/// Time between two looks at that.
+const APPLY_LOOK: Duration = Duration::from_millis(100);
 /// How long a joining member waits for one answer (etcd: 10 s).
 const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -68,16 +72,7 @@ pub(super) fn join(config: &Config, ask: &dyn Ask) -> Result<Identity, Error> {
     let local = cluster::members(config)?;
     let others = local.iter().filter(|member| member.name != config.name);
     let urls: Vec<String> = others.flat_map(|member| member.peer_urls.clone()).collect();
-    let told = ask.members(&urls, JOIN_TIMEOUT).ok_or_else(|| {
-        Error::Refused(
-            "cannot fetch cluster info from peer urls: could not retrieve cluster information \
-             from the given URLs"
-                .to_owned(),
-        )
-    })?;
-    let own = adopt(&local, &told, &config.name).map_err(|why| {
-        Error::Refused(format!("error validating peerURLs {}: {why}", shown(&told)))
-    })?;
+    let (told, own) = told_of_us(&local, &urls, &config.name, ask)?;
     check_versions(&told, own, ask)?;
     let learners = told.members.iter().filter(|member| member.is_learner).count();
     if learners > config.max_learners {
@@ -89,6 +84,33 @@ pub(super) fn join(config: &Config, ask: &dyn Ask) -> Result<Identity, Error> {
         members: told.members,
         founding: false,
     })
+}
+
+/// What a running member tells, once it knows of us: whoever is asked may apply our addition a
+/// moment after it was answered.
+fn told_of_us(
+    local: &[Member],
+    urls: &[String],
+    name: &str,
+    ask: &dyn Ask,
+) -> Result<(Told, u64), Error> {
+    let give_up = Instant::now() + APPLY_PATIENCE;
+    loop {
+        let told = ask.members(urls, JOIN_TIMEOUT).ok_or_else(|| {
+            Error::Refused(
+                "cannot fetch cluster info from peer urls: could not retrieve cluster \
+                 information from the given URLs"
+                    .to_owned(),
+            )
+        })?;
+        match adopt(local, &told, name) {
+            Ok(own) => return Ok((told, own)),
+            Err(_) if Instant::now() < give_up => std::thread::sleep(APPLY_LOOK),
+            Err(why) => {
+                return refuse(format!("error validating peerURLs {}: {why}", shown(&told)));
+            }
+        }
+    }
 }
 
 /// Pairs the members of the flags with those told by their peer URLs; gives our id.

@@ -1,5 +1,6 @@
 //! The member as its transport sees it.
 
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, OnceLock};
 
@@ -9,11 +10,13 @@ use raftnode::StepError;
 
 use super::images::ReceivedImages;
 use crate::signals::End;
+use crate::state::StatusBoard;
 
 /// Hands what peers send to raft.
 pub struct MemberHost {
     state: Arc<apply::State>,
     images: Arc<ReceivedImages>,
+    board: Arc<StatusBoard>,
     end: SyncSender<End>,
     /// Raft starts after the transport: until then nothing is taken.
     raft: OnceLock<raftnode::Handle>,
@@ -24,9 +27,10 @@ impl MemberHost {
     pub fn new(
         state: Arc<apply::State>,
         images: Arc<ReceivedImages>,
+        board: Arc<StatusBoard>,
         end: SyncSender<End>,
     ) -> MemberHost {
-        MemberHost { state, images, end, raft: OnceLock::new() }
+        MemberHost { state, images, board, end, raft: OnceLock::new() }
     }
 
     /// Raft has started.
@@ -67,6 +71,7 @@ impl rafthttp::Host for MemberHost {
     }
 
     fn removed_from_cluster(&self) {
+        self.board.removed.store(true, Ordering::Release);
         // A full channel means that the server is stopping anyway.
         self.end.try_send(End::Removed).ok();
     }
