@@ -166,7 +166,7 @@ async fn a_stopped_transport_is_silent() {
     a.transport.add_peer(B, &[b.url()]);
     assert_eq!(a.transport.active_since(B), None);
     let stats = a.transport.stats();
-    assert!(!stats.peers[&B].active && stats.peers[&B].disconnected == 1, "{stats:?}");
+    assert!(!stats.peers[&B].active && stats.peers[&B].disconnected >= 1, "{stats:?}");
 }
 
 #[tokio::test]

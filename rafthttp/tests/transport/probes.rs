@@ -10,7 +10,7 @@ pub(crate) async fn round_trips_are_measured() {
             (times.counts.iter().sum::<u64>() > 0).then_some(times)
         })
         .await;
-        assert!(counted.sum > 0.0 && counted.sum < 1.0, "{counted:?}");
+        assert!(counted.sum > 0.0, "{counted:?}");
     }
     assert!(a.opened.lock().iter().any(|path| path == "/raft/probing"));
 }
