@@ -47,8 +47,8 @@ pub trait Rows {
         visit: impl FnMut(usize, Option<&[u8]>),
     ) -> Result<(), Error>;
 
-    /// As [`multi_get`](Rows::multi_get), for keys in ascending order of which most follow each
-    /// other closely in the bucket: walks over the rows, about five times cheaper per row then.
+    /// As [`multi_get`](Rows::multi_get), for keys of which most closely follow the one before in
+    /// the bucket: walks over the rows, about five times cheaper per row then.
     ///
     /// # Errors
     /// As [`get`](Rows::get).
@@ -192,7 +192,8 @@ impl<'a> Source<'a> {
                 rows.next();
                 steps += 1;
             }
-            if rows.key().is_none_or(|at| at < key) {
+            if rows.key() != Some(key) {
+                // Too far ahead, or behind.
                 rows.seek(key);
             }
             visit(i, rows.item().filter(|(at, _)| *at == key).map(|(_, row)| row));

@@ -131,8 +131,9 @@ fn walks_find_what_single_reads_find() {
             backend.flush().expect("flush");
         }
     }
-    // Neighbours, rows farther apart than a walk steps, a key asked for twice, keys behind all.
-    let far = (400..3010).step_by(37).chain([3010, 3010, 9999]);
+    // Neighbours, rows farther apart than a walk steps, a key asked for twice, keys behind all,
+    // and back again.
+    let far = (400..3010).step_by(37).chain([3010, 3010, 9999, 7, 6, 9]);
     let asked: Vec<String> = (0..400).chain(far).map(|i| format!("{i:04}")).collect();
     for keys in [&asked[..], &asked[450..], &asked[..1], &[]] {
         let mut next = 0;

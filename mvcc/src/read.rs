@@ -1,7 +1,5 @@
 //! Reads at a revision.
 
-use std::borrow::Cow;
-
 use backend::{Backend, Rows as _};
 use base::schema::Bucket;
 use base::{KeyRange, Revision, RowKey};
@@ -322,53 +320,31 @@ fn visit_rows(
     missing: impl Fn(Revision) -> Error,
     mut visit: impl FnMut(&[u8]),
 ) -> Result<(), Error> {
-    let encode = |revs: &[Revision]| -> Vec<_> {
-        revs.iter().map(|rev| RowKey::put(*rev).encode()).collect()
-    };
+    let keys: Vec<_> = revs.iter().map(|rev| RowKey::put(*rev).encode()).collect();
     let mut absent = None;
-    let mut sorted = Cow::Borrowed(revs);
-    if !sorted.is_sorted() {
-        sorted.to_mut().sort_unstable();
-    }
-    if !are_neighbours(&sorted) {
-        backend.multi_get(Bucket::Key, &encode(revs), |i, row| match row {
-            Some(row) => visit(row),
-            None => absent = absent.or(Some(revs[i])),
-        })?;
-    } else if let Cow::Borrowed(revs) = sorted {
-        backend.walk_get(Bucket::Key, &encode(revs), |i, row| match row {
-            Some(row) => visit(row),
-            None => absent = absent.or(Some(revs[i])),
-        })?;
+    let each = |i: usize, row: Option<&[u8]>| match row {
+        Some(row) => visit(row),
+        None => absent = absent.or(Some(revs[i])),
+    };
+    if are_neighbours(revs) {
+        backend.walk_get(Bucket::Key, &keys, each)?;
     } else {
-        // Rows come in the order of their revisions and are put into that of their keys.
-        let (mut rows, mut ends) = (Vec::new(), Vec::with_capacity(revs.len()));
-        backend.walk_get(Bucket::Key, &encode(&sorted), |i, row| {
-            match row {
-                Some(row) => rows.extend_from_slice(row),
-                None => absent = absent.or(Some(sorted[i])),
-            }
-            ends.push(rows.len());
-        })?;
-        for rev in revs {
-            let place = sorted.partition_point(|other| other < rev);
-            let start = if place == 0 { 0 } else { ends[place - 1] };
-            visit(&rows[start..ends[place]]);
-        }
+        backend.multi_get(Bucket::Key, &keys, each)?;
     }
     absent.map_or(Ok(()), |rev| Err(missing(rev)))
 }
 
-/// Whether most of these ascending revisions follow the one before closely: keys written one
-/// after the other are stored side by side.
+/// Whether most of these revisions follow the one before closely: keys written in their order
+/// are stored side by side.
 fn are_neighbours(revs: &[Revision]) -> bool {
-    let near = |pair: &&[Revision]| {
-        let (a, b) = (pair[0], pair[1]);
-        let main = b.main - a.main;
-        main <= NEAR && (main > 0 || b.sub - a.sub <= NEAR)
+    let follows = |pair: &&[Revision]| {
+        let (main, sub) = (pair[1].main - pair[0].main, pair[1].sub - pair[0].sub);
+        match main {
+            0 => (1..=NEAR).contains(&sub),
+            main => (1..=NEAR).contains(&main),
+        }
     };
-    let close = revs.windows(2).filter(near).count();
-    revs.len() >= WALK_ROWS_MIN && close * 4 >= revs.len() * 3
+    revs.len() >= WALK_ROWS_MIN && revs.windows(2).filter(follows).count() * 4 >= revs.len() * 3
 }
 
 pub(crate) fn meta(entry: Entry<'_>) -> KeyMeta {

@@ -2,15 +2,16 @@
 //! etcd's clients know them.
 
 use std::any::TypeId;
+use std::collections::VecDeque;
 use std::marker::PhantomData;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::Message;
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::{Code, Status};
 
 use crate::scan::{self, Refusal, Shape};
-use crate::{etcdserverpb as pb, v3electionpb};
+use crate::{etcdserverpb as pb, raw, v3electionpb};
 
 /// Text of the refusal of bytes that are no message.
 const MALFORMED: &str =
@@ -23,6 +24,10 @@ const TOO_MANY_OPS: &str = "etcdserver: too many operations in txn request";
 /// First size of the buffers of one call, in bytes: most requests and answers are small, and a
 /// decoded key keeps the whole buffer it was received in alive.
 const BUFFER_BYTES: usize = 512;
+/// Length of what precedes a gRPC message: compression flag and length.
+const PREFIX_BYTES: usize = 5;
+/// Answers up to this length are put into one piece; beyond, a copy costs more than a frame.
+const FRAME_WHOLE_BYTES: usize = 16 * 1024;
 /// Encoded bytes beyond which a stream hands over what it has.
 const YIELD_BYTES: usize = 32 * 1024;
 
@@ -92,6 +97,42 @@ impl<D: Message + Default> Decoder for EtcdDecoder<D> {
     fn buffer_settings(&self) -> BufferSettings {
         BufferSettings::new(BUFFER_BYTES, YIELD_BYTES)
     }
+}
+
+/// A range's answer as the bytes of one gRPC message, prefix included. Large answers come in
+/// pieces, so that their pairs are not copied.
+///
+/// # Errors
+/// `ResourceExhausted` for what is longer than clients can take.
+pub fn frame_range(mut answer: raw::RangeResponse) -> Result<VecDeque<Bytes>, Status> {
+    let length = answer.encoded_len();
+    let prefix = match u32::try_from(length) {
+        Ok(length) if i32::try_from(length).is_ok() => length.to_be_bytes(),
+        _ => {
+            let words = "grpc: trying to send message larger than max";
+            let text = format!("{words} ({length} vs. {})", i32::MAX);
+            return Err(Status::new(Code::ResourceExhausted, text));
+        }
+    };
+    let mut first = BytesMut::with_capacity(PREFIX_BYTES + length.min(FRAME_WHOLE_BYTES));
+    first.put_u8(0);
+    first.put_slice(&prefix);
+    if length <= FRAME_WHOLE_BYTES {
+        answer.encode_raw(&mut first);
+        return Ok([first.freeze()].into());
+    }
+    // The fields before the pairs, the pairs, the fields behind them.
+    let header = raw::RangeResponse { header: answer.header.take(), ..Default::default() };
+    header.encode_raw(&mut first);
+    let pairs = std::mem::take(&mut answer.kvs);
+    let mut last = BytesMut::new();
+    answer.encode_raw(&mut last);
+    let mut pieces = VecDeque::from([first.freeze()]);
+    pieces.extend(pairs.into_parts());
+    if !last.is_empty() {
+        pieces.push_back(last.freeze());
+    }
+    Ok(pieces)
 }
 
 /// Decodes one whole request the way the server does, from bytes in one piece.

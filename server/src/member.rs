@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use apply::{RangeAnswer, ReadError, TxnAnswer};
-use base::Member;
+use base::{KeyRange, Member};
 use bytes::Bytes;
 use mvcc::{KvHash, Shard, WatchStream};
 use proto::etcdserverpb::{AlarmType, LeaseTimeToLiveRequest, RangeRequest, TxnRequest};
@@ -167,6 +167,10 @@ impl node::Reads for Shared {
         self.metrics.ranges.inc();
         self.metrics.range_done(began.elapsed(), answer.is_ok());
         answer.map_err(end_if_broken)
+    }
+
+    fn keys_in(&self, range: &KeyRange) -> i64 {
+        self.store().count(range, 0).map_or(0, |found| found.count)
     }
 
     fn read_txn(&self, request: &TxnRequest) -> Result<TxnAnswer, ReadError> {

@@ -191,3 +191,28 @@ proptest! {
         prop_assert_eq!(ours, plain);
     }
 }
+
+#[test]
+fn a_framed_range_is_a_prefix_and_the_message_however_long() {
+    let header = Some(pb::ResponseHeader { cluster_id: 1, revision: 7, ..Default::default() });
+    for (pairs, pieces) in [(0, 1), (3, 1), (500, 3)] {
+        let kv = |i| crate::mvccpb::KeyValue {
+            key: format!("k{i}").into(),
+            value: vec![b'v'; 100].into(),
+            ..Default::default()
+        };
+        let kvs: Vec<_> = (0..pairs).map(kv).collect();
+        let answer = raw::RangeResponse {
+            header,
+            kvs: kvs.iter().map(Message::encode_to_vec).collect(),
+            more: true,
+            count: 1000,
+        };
+        let plain = pb::RangeResponse { header, kvs, more: true, count: 1000 }.encode_to_vec();
+        let framed = frame_range(answer).expect("not too long");
+        assert_eq!(framed.len(), pieces);
+        let framed: Vec<u8> = framed.into_iter().flatten().collect();
+        let length = u32::try_from(plain.len()).expect("short").to_be_bytes();
+        assert_eq!(framed, [&[0], &length[..], &plain].concat());
+    }
+}

@@ -61,6 +61,11 @@ impl Pairs {
         split(self.parts.last()?.clone()).last()
     }
 
+    /// The parts, in order.
+    pub(crate) fn into_parts(self) -> Vec<Bytes> {
+        self.parts
+    }
+
     /// Length of the encoded field.
     pub(super) fn encoded_len(&self) -> usize {
         self.bytes

@@ -31,6 +31,8 @@ use crate::http::Router;
 
 /// How long an HTTP/1 request may take to show its head.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+/// Name of the threads for what takes long.
+const BLOCKING_THREAD: &str = "blocking";
 /// Connections that may wait for a shard; the acceptor waits when there are more.
 const HANDOVER_MAX: usize = 1024;
 /// Bytes a stream may send before it must wait for the handler: one whole default request, so
@@ -74,7 +76,10 @@ impl Shard {
     ) -> io::Result<Shard> {
         let (inbox, received) = mpsc::channel(HANDOVER_MAX);
         let load = Arc::new(AtomicUsize::new(0));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .thread_name(BLOCKING_THREAD)
+            .build()?;
         let held = load.clone();
         let body = move || {
             crate::replies::enter_shard(number);

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use apply::Reply;
+use apply::{RangeAnswer, ReadError, Reply};
+use base::KeyRange;
 use proto::etcdserverpb::{
     CompactionRequest, CompactionResponse, DeleteRangeRequest, PutRequest, RangeRequest, TxnRequest,
 };
-use proto::raw;
+use proto::raw::{self, RangeResponse};
 use proto::request::Kind;
 use proto::server::kv_server;
+use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
 use super::errors::{RpcError, read_failed};
@@ -16,10 +18,75 @@ use super::node::{Applied, Node};
 use super::range_stream::RangeChunks;
 use super::{Settings, check, header};
 
+/// Keys from which on a range is read on a thread of its own: reading so many takes longer than
+/// going there and back.
+const LONG_RANGE_KEYS: i64 = 64;
+
 /// Pairs: reads, writes, transactions, compaction.
 pub(super) struct Kv<N> {
     pub(super) node: Arc<N>,
     pub(super) settings: Settings,
+    /// Held by long ranges being read.
+    long_ranges: Arc<Semaphore>,
+}
+
+impl<N: Node> Kv<N> {
+    /// As many long ranges are read at a time as there are threads that serve connections.
+    pub(super) fn new(node: Arc<N>, settings: Settings) -> Self {
+        let long_ranges = Arc::new(Semaphore::new(crate::listen::default_shards()));
+        Self { node, settings, long_ranges }
+    }
+
+    /// Answers a range.
+    pub(super) async fn read(&self, request: RangeRequest) -> Result<RangeResponse, Status> {
+        if !request.serializable && self.node.is_learner() {
+            return Err(RpcError::NotSupportedForLearner.into());
+        }
+        check::range(&request)?;
+        if !request.serializable {
+            self.node.barrier().await?;
+        }
+        let answer = if self.is_long(&request) {
+            self.read_apart(request).await?
+        } else {
+            self.node.range(&request)
+        };
+        let mut answer = answer.map_err(read_failed)?;
+        answer.response.header = header::full(&*self.node, answer.revision);
+        Ok(answer.response)
+    }
+
+    /// Whether many keys must be looked at; the newest state tells it quickly.
+    fn is_long(&self, request: &RangeRequest) -> bool {
+        let cut = (1..LONG_RANGE_KEYS).contains(&request.limit)
+            && request.sort_order == 0
+            && request.sort_target == 0
+            && request.min_mod_revision == 0
+            && request.max_mod_revision == 0
+            && request.min_create_revision == 0
+            && request.max_create_revision == 0;
+        let newest_count = request.count_only && request.revision <= 0;
+        if request.range_end.is_empty() || newest_count || (cut && request.revision <= 0) {
+            return false;
+        }
+        let keys = KeyRange::new(request.key.clone(), request.range_end.clone());
+        self.node.keys_in(&keys) >= LONG_RANGE_KEYS
+    }
+
+    /// Reads a range on a thread that may block, when it is its turn.
+    async fn read_apart(
+        &self,
+        request: RangeRequest,
+    ) -> Result<Result<RangeAnswer, ReadError>, Status> {
+        let turn = self.long_ranges.clone().acquire_owned().await;
+        let (turn, node) = (turn.map_err(|_| RpcError::Stopped)?, self.node.clone());
+        let read = tokio::task::spawn_blocking(move || {
+            let answer = node.range(&request);
+            drop(turn);
+            answer
+        });
+        read.await.map_err(|_| RpcError::Stopped.into())
+    }
 }
 
 /// The state machine answered a request with the answer of another kind.
@@ -33,17 +100,7 @@ impl<N: Node> kv_server::Kv for Kv<N> {
         &self,
         request: Request<RangeRequest>,
     ) -> Result<Response<raw::RangeResponse>, Status> {
-        let request = request.into_inner();
-        if !request.serializable && self.node.is_learner() {
-            return Err(RpcError::NotSupportedForLearner.into());
-        }
-        check::range(&request)?;
-        if !request.serializable {
-            self.node.barrier().await?;
-        }
-        let mut answer = self.node.range(&request).map_err(read_failed)?;
-        answer.response.header = header::full(&*self.node, answer.revision);
-        Ok(Response::new(answer.response))
+        self.read(request.into_inner()).await.map(Response::new)
     }
 
     type RangeStreamStream = RangeChunks<N>;

@@ -23,6 +23,7 @@ mod kv;
 mod lease;
 mod maintenance;
 pub mod node;
+mod range_call;
 mod range_stream;
 mod routes;
 mod serve;

@@ -4,7 +4,7 @@
 use std::future::Future;
 
 use apply::{RangeAnswer, ReadError, Reply, TxnAnswer};
-use base::Member;
+use base::{KeyRange, Member};
 use mvcc::{KvHash, Shard, WatchStream};
 use proto::etcdserverpb::{AlarmMember, LeaseTimeToLiveRequest, RangeRequest, TxnRequest};
 use proto::request::Kind;
@@ -100,6 +100,9 @@ pub trait Reads: Send + Sync + 'static {
     /// # Errors
     /// A revision out of reach, or a failure of the store.
     fn range(&self, request: &RangeRequest) -> Result<RangeAnswer, ReadError>;
+
+    /// How many keys a range has in the newest state: quick, and not counted as a read.
+    fn keys_in(&self, range: &KeyRange) -> i64;
 
     /// Runs a checked transaction that only reads; the answer has no header.
     ///

@@ -30,6 +30,7 @@ use super::kv::Kv;
 use super::lease::Leases;
 use super::maintenance::Maintenance;
 use super::node::Node;
+use super::range_call;
 use super::routes::{Route, Routes, Service};
 use super::transport::{self, Packing};
 use super::watch::Watches;
@@ -43,6 +44,9 @@ struct Inner<N> {
     settings: Settings,
     metrics: Arc<Metrics>,
     routes: Routes,
+    /// Where most calls and the largest answers go.
+    range: Route,
+    kv: Arc<Kv<N>>,
     plain: Servers<N>,
     gzip: Servers<N>,
 }
@@ -138,15 +142,19 @@ impl<N: Node> Grpc<N> {
         health: Arc<Health>,
     ) -> Self {
         let services = Services {
-            kv: Arc::new(Kv { node: node.clone(), settings }),
+            kv: Arc::new(Kv::new(node.clone(), settings)),
             watch: Arc::new(Watches::new(node.clone(), settings, metrics.clone())),
             lease: Arc::new(Leases::new(node.clone(), settings, metrics.clone())),
             cluster: Arc::new(Cluster { node: node.clone() }),
             maintenance: Arc::new(Maintenance { node: node.clone() }),
             health,
         };
+        let routes = Routes::new(&metrics.grpc);
+        let range = routes.find("/etcdserverpb.KV/Range");
         Self(Arc::new(Inner {
-            routes: Routes::new(&metrics.grpc),
+            range: range.expect("the method is counted"),
+            kv: services.kv.clone(),
+            routes,
             plain: services.servers(&settings, Packing::Plain),
             gzip: services.servers(&settings, Packing::Gzip),
             node,
@@ -202,6 +210,9 @@ impl<N: Node> Grpc<N> {
                     &self.0.gzip
                 }
             };
+            if packing == Packing::Plain && route == self.0.range {
+                return Ok(Box::pin(range_call::call(self.0.kv.clone(), request)) as Handled);
+            }
             let handled = servers.call(route.service, request);
             handled.ok_or_else(|| not_served(method.service, method.name))
         });

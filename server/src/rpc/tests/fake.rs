@@ -72,6 +72,8 @@ pub(crate) struct Fake {
     pub(crate) answers: Mutex<Vec<Result<Reply, RpcError>>>,
     pub(crate) leases: Mutex<BTreeMap<i64, TimeToLive>>,
     pub(crate) hub: WatchHub,
+    /// What the next read of a range waits for.
+    pub(crate) gate: Mutex<Option<std::sync::mpsc::Receiver<()>>>,
     next_lease: AtomicI64,
 }
 
@@ -79,6 +81,7 @@ impl Fake {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             pairs: Mutex::default(),
+            gate: Mutex::default(),
             revision: AtomicI64::new(1),
             compacted: AtomicI64::new(-1),
             leader: AtomicU64::new(MEMBER_ID),
@@ -201,6 +204,10 @@ impl Reads for Fake {
     }
 
     fn range(&self, request: &RangeRequest) -> Result<RangeAnswer, ReadError> {
+        let gate = if request.range_end.is_empty() { None } else { self.gate.lock().take() };
+        if let Some(gate) = gate {
+            gate.recv_timeout(std::time::Duration::from_secs(5)).expect("the gate opens");
+        }
         let current = self.revision();
         let at = if request.revision > 0 { request.revision } else { current };
         if at < self.compacted.load(Ordering::SeqCst) {
@@ -224,6 +231,11 @@ impl Reads for Fake {
             count: i64::try_from(found.len()).expect("few"),
         };
         Ok(RangeAnswer { response, revision: current })
+    }
+
+    fn keys_in(&self, range: &KeyRange) -> i64 {
+        let pairs = self.pairs.lock();
+        i64::try_from(pairs.keys().filter(|key| range.contains(key)).count()).expect("few")
     }
 
     fn read_txn(&self, _: &TxnRequest) -> Result<TxnAnswer, ReadError> {

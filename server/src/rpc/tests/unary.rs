@@ -49,6 +49,27 @@ async fn ranges_pass_the_barrier_unless_serializable() {
 }
 
 #[tokio::test]
+async fn others_are_served_while_a_long_range_is_read() {
+    let Served { fake, client, .. } = serve().await;
+    for n in 0..300 {
+        fake.write(format!("k{n:03}"), "v".repeat(100));
+    }
+    let (open, gate) = std::sync::mpsc::channel();
+    *fake.gate.lock() = Some(gate);
+    let request = pb::RangeRequest { range_end: "l".into(), ..key("k") };
+    let mut kv = client.kv();
+    let long = tokio::spawn(async move { kv.range(request).await });
+    let answer = client.kv().range(key("k007")).await.expect("answered").into_inner();
+    assert_eq!(answer.count, 1);
+    assert!(!long.is_finished());
+    open.send(()).expect("the read waits");
+    let answer = long.await.expect("no panic").expect("answered").into_inner();
+    assert_eq!((answer.kvs.len(), answer.count), (300, 300));
+    let keys: Vec<_> = answer.kvs.iter().map(|pair| &pair.key[..]).collect();
+    assert!(keys.is_sorted() && keys[299] == b"k299");
+}
+
+#[tokio::test]
 async fn puts_are_proposed_as_they_came() {
     let Served { fake, client, .. } = serve().await;
     let former = KeyValue { key: "k".into(), value: "old".into(), ..Default::default() };
