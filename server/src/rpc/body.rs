@@ -37,6 +37,13 @@ impl Stream {
             let took = metrics.is_extensive().then(|| self.began.elapsed());
             metrics.grpc.all()[method].handled(code, took);
         }
+        self.deadline = None;
+    }
+
+    /// Whether the deadline has passed.
+    fn is_over(&self) -> bool {
+        let deadline = self.deadline.as_ref();
+        deadline.is_some_and(|it| it.deadline().into_std() <= Instant::now())
     }
 }
 
@@ -80,29 +87,38 @@ impl Body for Answer {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        let Some(stream) = &mut self.stream else { return polled };
-        match &polled {
-            Poll::Ready(Some(Ok(frame))) => {
-                if let Some(code) = code_of(frame) {
-                    stream.end(code);
+        let this = &mut *self;
+        let Some(stream) = &mut this.stream else {
+            return Pin::new(&mut this.body).poll_frame(cx);
+        };
+        // Looked at by the clock, and first: a stream that always has something ends as well.
+        let mut over = stream.is_over();
+        let mut polled = Poll::Pending;
+        if !over {
+            polled = Pin::new(&mut this.body).poll_frame(cx);
+            match &polled {
+                Poll::Ready(Some(Ok(frame))) => {
+                    if let Some(code) = code_of(frame) {
+                        stream.end(code);
+                    }
                 }
-            }
-            Poll::Ready(Some(Err(status))) => stream.end(status.code()),
-            Poll::Ready(None) => stream.end(Code::Ok),
-            Poll::Pending => {
-                let deadline = stream.deadline.as_mut().map(|deadline| deadline.as_mut().poll(cx));
-                if deadline == Some(Poll::Ready(())) {
-                    let status = Status::from(RpcError::ContextDeadline);
-                    stream.end(status.code());
-                    self.body = tonic::body::Body::empty();
-                    let mut trailers = http::HeaderMap::new();
-                    status.add_header(&mut trailers)?;
-                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                Poll::Ready(Some(Err(status))) => stream.end(status.code()),
+                Poll::Ready(None) => stream.end(Code::Ok),
+                Poll::Pending => {
+                    let deadline = stream.deadline.as_mut();
+                    over = deadline.is_some_and(|it| it.as_mut().poll(cx).is_ready());
                 }
             }
         }
-        polled
+        if !over {
+            return polled;
+        }
+        let status = Status::from(RpcError::ContextDeadline);
+        stream.end(status.code());
+        this.body = tonic::body::Body::empty();
+        let mut trailers = http::HeaderMap::new();
+        status.add_header(&mut trailers)?;
+        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -111,5 +127,48 @@ impl Body for Answer {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Always has another message.
+    struct Endless;
+
+    impl Body for Endless {
+        type Data = Bytes;
+        type Error = Status;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"more")))))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_busy_stream_ends_at_its_deadline() {
+        let metrics = Arc::new(Metrics::new(false));
+        let began = Instant::now();
+        let deadline = Box::pin(tokio::time::sleep(Duration::from_millis(20)));
+        let body = tonic::body::Body::new(Endless);
+        let mut answer = Answer::stream(body, metrics, 0, began, Some(deadline));
+        let mut next = async || poll_fn(|cx| Pin::new(&mut answer).poll_frame(cx)).await;
+        let trailers = loop {
+            let frame = next().await.expect("no end without trailers").expect("no error");
+            if let Ok(trailers) = frame.into_trailers() {
+                break trailers;
+            }
+            assert!(began.elapsed() < Duration::from_secs(5), "it goes on");
+        };
+        assert!(began.elapsed() >= Duration::from_millis(20));
+        assert_eq!(trailers["grpc-status"], (Code::DeadlineExceeded as i32).to_string());
+        assert!(next().await.is_none());
     }
 }
