@@ -199,12 +199,18 @@ async fn compact_at(
         Schedule::Periodic(_) => "periodic",
         Schedule::Revision(_) => "revision",
     };
-    let kept = match retention {
-        Retention::Off => String::new(),
-        Retention::Periodic(period) => go_duration(period),
-        Retention::Revisions(kept) => kept.to_string(),
+    // The one that is not kept by leaves no field.
+    let (period, kept) = match retention {
+        Retention::Off => (None, None),
+        Retention::Periodic(period) => (Some(go_duration(period)), None),
+        Retention::Revisions(kept) => (None, Some(kept)),
     };
-    tracing::info!(revision, kept, "starting auto {mode} compaction");
+    tracing::info!(
+        revision,
+        "compact-period" = period,
+        "revision-compaction-retention" = kept,
+        "starting auto {mode} compaction"
+    );
     let began = Instant::now();
     let request = CompactionRequest { revision, physical: false };
     let failed = match shared.proposer.propose(Kind::Compaction, &request).await {
@@ -217,14 +223,21 @@ async fn compact_at(
     match failed {
         None => {
             let took = go_duration(began.elapsed());
-            tracing::info!(revision, kept, took, "completed auto {mode} compaction");
+            tracing::info!(
+                revision,
+                "compact-period" = period,
+                "revision-compaction-retention" = kept,
+                took,
+                "completed auto {mode} compaction"
+            );
             true
         }
         Some(error) => {
             let retry = go_duration(schedule.tick());
             tracing::warn!(
                 revision,
-                kept,
+                "compact-period" = period,
+                "revision-compaction-retention" = kept,
                 "retry-interval" = retry,
                 error,
                 "failed auto {mode} compaction"
