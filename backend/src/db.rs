@@ -39,7 +39,7 @@ pub(crate) struct Inner {
     pub(crate) running: Running,
     number: u64,
     path: PathBuf,
-    options: Options,
+    pub(crate) options: Options,
     write_options: WriteOptions,
     pub(crate) layout: Arc<Layout>,
     /// Declared after `db`, so that the folder goes only when RocksDB has left it.

@@ -9,10 +9,8 @@ use snapshot::{Plan, Planner, Reader, Source, Writer};
 
 use crate::db::Backend;
 use crate::error::Error;
+use crate::load::load_bucket;
 use crate::rows::{CacheUse, Rows};
-
-/// Bytes of rows written to a database being loaded at a time.
-const LOAD_BATCH_BYTES: usize = 4 << 20;
 
 /// Why an image could not be written or loaded.
 #[derive(Debug, thiserror::Error)]
@@ -81,19 +79,25 @@ pub fn write<W: io::Write>(rows: &impl Rows, plan: Plan, out: W) -> Result<W, Im
 /// # Errors
 /// The first thing that is wrong with the image; what was loaded by then is to be dropped.
 pub fn load<S: Source>(image: &Reader<S>, into: &Backend) -> Result<(), ImageError> {
+    load_rows(image, into, |_, _, _| true)
+}
+
+/// As [`load`], with those rows only that `keep` wants. It sees all, in order.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_rows<S: Source>(
+    image: &Reader<S>,
+    into: &Backend,
+    mut keep: impl FnMut(Bucket, &[u8], &[u8]) -> bool,
+) -> Result<(), ImageError> {
     let mut walk = image.walk();
-    let mut batch = into.batch();
     while let Some(name) = walk.next_bucket()? {
         let name = String::from_utf8_lossy(name).into_owned();
         let bucket = Bucket::from_name(&name).ok_or(ImageError::UnknownBucket(name))?;
-        while let Some((key, value)) = walk.next_row()? {
-            batch.put(bucket, key, value);
-            if batch.size_bytes() >= LOAD_BATCH_BYTES {
-                into.write(std::mem::replace(&mut batch, into.batch()))?;
-            }
-        }
+        load_bucket(&mut walk, bucket, into, &mut keep)?;
     }
-    into.write(batch)?;
+    into.inner.measure()?;
     into.flush()?;
     Ok(())
 }

@@ -24,6 +24,7 @@ mod db;
 mod error;
 pub mod image;
 mod layout;
+mod load;
 mod next;
 mod options;
 mod rows;

@@ -14,7 +14,7 @@ const MIB: usize = 1 << 20;
 
 /// Size of one table file. Rows of `key` arrive in key order, so files never overlap and are
 /// moved between levels without being rewritten until compaction deletes from them.
-const TABLE_FILE_BYTES: u64 = 32 << 20;
+pub(crate) const TABLE_FILE_BYTES: u64 = 32 << 20;
 
 /// Uncompressed size of one block: the unit of reading, caching and checksums. Random reads
 /// decompress one each: half the size of RocksDB's advice costs a little more index.
@@ -127,7 +127,7 @@ impl Options {
         families
     }
 
-    fn family(&self, bucket: Option<Bucket>, cache: &Cache) -> rocksdb::Options {
+    pub(crate) fn family(&self, bucket: Option<Bucket>, cache: &Cache) -> rocksdb::Options {
         let mut table = BlockBasedOptions::default();
         table.set_block_cache(cache);
         table.set_block_size(BLOCK_BYTES);
