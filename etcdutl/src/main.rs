@@ -1,21 +1,27 @@
 //! etcdutl: works on the files of a member that is not running.
 //!
 //! ```text
-//! arguments ─▶ arguments::Command ─▶ hash_kv | defrag ─▶ backend, mvcc
-//!                                        └──▶ print (simple|fields|json|table)
+//! arguments ─▶ arguments::Command ─▶ commands::{defrag, hash_kv, migrate, status} ─▶ print
+//!                                └─▶ restore, transfer ─▶ aside ─▶ DATA/member
 //! ```
 //! Invariants: results go to standard output, everything else to standard error; a directory is
-//! locked while it is worked on; a command of a later version fails by its name.
+//! locked while it is worked on; what is new appears whole or not at all.
 
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod aside;
 mod commands;
 mod failure;
+mod files;
 mod log;
+mod needs;
 mod print;
+mod progress;
+mod restore;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 use std::io::Write as _;
 use std::process::ExitCode;

@@ -2,6 +2,7 @@
 
 use comfy_table::{Cell, CellAlignment, ContentLineStyle, LineStyle, Table, TableStyle};
 use mvcc::KvHash;
+use snapshot::Status;
 
 use crate::failure::Failure;
 
@@ -64,6 +65,37 @@ pub(crate) fn hash_kv(format: Format, found: &KvHash) -> String {
     }
 }
 
+/// The output of `snapshot status`.
+pub(crate) fn status(format: Format, found: &Status) -> String {
+    let Status { hash, revision, live_keys, size_bytes, version, .. } = found;
+    let size = base::text::humanize_bytes(*size_bytes);
+    match format {
+        Format::Simple => format!("{hash:x}, {revision}, {live_keys}, {size}, {version}\n"),
+        Format::Fields => format!(
+            "\"Hash\" : {hash}\n\"Revision\" : {revision}\n\"Keys\" : {live_keys}\n\
+             \"Size\" : {size_bytes}\n\"Version\" : {version}\n"
+        ),
+        Format::Json => {
+            let mut shown = String::new();
+            base::json::string(version, &mut shown);
+            format!(
+                "{{\"hash\":{hash},\"revision\":{revision},\"totalKey\":{live_keys},\
+                 \"totalSize\":{size_bytes},\"version\":{shown}}}\n"
+            )
+        }
+        Format::Table => table(
+            &["HASH", "REVISION", "TOTAL KEYS", "TOTAL SIZE", "VERSION"],
+            &[
+                format!("{hash:x}"),
+                revision.to_string(),
+                live_keys.to_string(),
+                size,
+                version.clone(),
+            ],
+        ),
+    }
+}
+
 /// A table of one row: header centred (an odd blank goes to its right), cells to the right.
 fn table(header: &[&str], row: &[String]) -> String {
     let mut table = Table::new();
@@ -101,6 +133,40 @@ mod tests {
              | 1927799333 |            65 |               49 |\n\
              +------------+---------------+------------------+\n"
         );
+    }
+
+    #[test]
+    fn status_prints_in_four_formats() {
+        let found = Status {
+            hash: 1_857_785_264,
+            revision: 65,
+            live_keys: 5,
+            rows: 80,
+            size_bytes: 28_672,
+            version: "3.7.0".to_owned(),
+        };
+        let printed = |format: &str| status(Format::parse(format).expect("format"), &found);
+        assert_eq!(printed("simple"), "6ebb8db0, 65, 5, 29 kB, 3.7.0\n");
+        assert_eq!(
+            printed("json"),
+            "{\"hash\":1857785264,\"revision\":65,\"totalKey\":5,\"totalSize\":28672,\
+             \"version\":\"3.7.0\"}\n"
+        );
+        assert_eq!(
+            printed("fields"),
+            "\"Hash\" : 1857785264\n\"Revision\" : 65\n\"Keys\" : 5\n\"Size\" : 28672\n\
+             \"Version\" : 3.7.0\n"
+        );
+        assert_eq!(
+            printed("table"),
+            "+----------+----------+------------+------------+---------+\n\
+             |   HASH   | REVISION | TOTAL KEYS | TOTAL SIZE | VERSION |\n\
+             +----------+----------+------------+------------+---------+\n\
+             | 6ebb8db0 |       65 |          5 |      29 kB |   3.7.0 |\n\
+             +----------+----------+------------+------------+---------+\n"
+        );
+        let old = Status { version: String::new(), ..found };
+        assert_eq!(status(Format::Simple, &old), "6ebb8db0, 65, 5, 29 kB, \n");
     }
 
     #[test]

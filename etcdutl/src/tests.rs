@@ -10,6 +10,7 @@ use mvcc::Store;
 
 use crate::arguments::{Command, Parsed, parse};
 use crate::commands::run;
+use crate::restore;
 
 fn parsed(line: &str) -> Parsed {
     let words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
@@ -50,9 +51,18 @@ fn help_is_the_usage_alone() {
         let Parsed::Help(usage) = parsed(line) else { panic!("{line}") };
         assert!(usage.starts_with("Usage:\n  etcdutl [command]\n"), "{line}");
     }
-    for line in ["defrag --help", "help defrag"] {
+    for (line, first) in [
+        ("defrag --help", "defrag [flags]"),
+        ("help defrag", "defrag [flags]"),
+        ("snapshot", "snapshot [command]"),
+        ("snapshot save", "snapshot [command]"),
+        ("snapshot restore -h", "snapshot restore <filename> --data-dir"),
+        ("help snapshot status", "snapshot status <filename> [flags]"),
+        ("migrate --help", "migrate [flags]"),
+        ("completion --help", "completion [bash|zsh|fish|powershell]"),
+    ] {
         let Parsed::Help(usage) = parsed(line) else { panic!("{line}") };
-        assert!(usage.starts_with("Usage:\n  etcdutl defrag [flags]\n"), "{line}");
+        assert!(usage.starts_with(&format!("Usage:\n  etcdutl {first}")), "{line}: {usage}");
     }
 }
 
@@ -62,6 +72,20 @@ fn wrong_command_lines_are_refused_in_the_words_of_cobra() {
     assert_eq!(refused("hashkv"), "accepts 1 arg(s), received 0");
     assert_eq!(refused("hashkv a b"), "accepts 1 arg(s), received 2");
     assert_eq!(refused("hashkv --nope a"), "unknown flag: --nope");
+    assert_eq!(refused("migrate"), "required flag(s) \"data-dir\", \"target-version\" not set");
+    assert_eq!(refused("completion"), "accepts 1 arg(s), received 0");
+    assert_eq!(refused("completion tcsh"), "invalid argument \"tcsh\" for \"etcdutl completion\"");
+    assert_eq!(
+        refused("snapshot restore x --bump-revision -1"),
+        "invalid argument \"-1\" for \"--bump-revision\" flag: \
+         strconv.ParseUint: parsing \"-1\": invalid syntax"
+    );
+    assert_eq!(
+        refused("snapshot restore x --mark-compacted=maybe"),
+        "invalid argument \"maybe\" for \"--mark-compacted\" flag: \
+         strconv.ParseBool: parsing \"maybe\": invalid syntax"
+    );
+    assert_eq!(refused("snapshot restore x --nope"), "unknown flag: --nope");
     assert_eq!(refused("backup"), "unknown command \"backup\" for \"etcdutl\"");
     assert_eq!(
         refused("hashkv a --rev x"),
@@ -75,17 +99,62 @@ fn wrong_command_lines_are_refused_in_the_words_of_cobra() {
 }
 
 #[test]
-fn commands_of_a_later_version_fail_by_name() {
-    for (line, name) in [
-        ("snapshot status x.db", "snapshot status"),
-        ("snapshot restore x.db --data-dir d", "snapshot restore"),
-        ("migrate --data-dir d --target-version 3.6", "migrate"),
-        ("completion bash", "completion"),
+fn restore_takes_all_its_flags() {
+    let line = "snap restore x.db --data-dir d --name m1 --initial-cluster m1=http://a:1 \
+                --initial-cluster-token t --initial-advertise-peer-urls http://a:1 --wal-dir w \
+                --skip-hash-check --bump-revision 7 --mark-compacted=true \
+                --initial-memory-map-size 5";
+    assert_eq!(
+        parsed(line),
+        Parsed::Command(Command::Restore(restore::Request {
+            files: vec!["x.db".into()],
+            name: "m1".into(),
+            initial_cluster: "m1=http://a:1".into(),
+            token: "t".into(),
+            peer_urls: "http://a:1".into(),
+            data_dir: "d".into(),
+            wal_dir: "w".into(),
+            skip_hash_check: true,
+            bump_revision: 7,
+            mark_compacted: true,
+            memory_map_bytes: 5,
+        }))
+    );
+    let Parsed::Command(Command::Restore(defaults)) = parsed("snapshot restore x.db") else {
+        panic!("not a restore");
+    };
+    assert_eq!(defaults.initial_cluster, "default=http://localhost:2380");
+    assert_eq!((defaults.name.as_str(), defaults.skip_hash_check), ("default", false));
+}
+
+#[test]
+fn commands_that_count_their_arguments_themselves_end_with_128() {
+    for (line, text) in [
+        ("snapshot status", "snapshot status requires exactly one argument"),
+        ("snapshot status a b", "snapshot status requires exactly one argument"),
+        ("snapshot restore", "snapshot restore requires exactly one argument"),
+        (
+            "snapshot restore a --bump-revision 1",
+            "--mark-compacted required if --revision-bump > 0",
+        ),
+        ("snapshot restore a --mark-compacted", "--mark-compacted required if --revision-bump > 0"),
     ] {
         let Parsed::Command(command) = parsed(line) else { panic!("{line}") };
         let failure = run(&command).expect_err(line);
-        assert_eq!(failure.to_string(), format!("{name} is not supported by this version"));
-        assert_eq!(failure.code(), 1);
+        assert_eq!((failure.to_string().as_str(), failure.code()), (text, 128));
+    }
+}
+
+#[test]
+fn every_shell_gets_a_script_that_names_the_commands() {
+    for shell in ["bash", "zsh", "fish", "powershell"] {
+        let Parsed::Command(command) = parsed(&format!("completion {shell}")) else {
+            panic!("{shell}");
+        };
+        let script = run(&command).expect("a script");
+        for word in ["hashkv", "restore", "skip-hash-check"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
     }
 }
 

@@ -32,7 +32,7 @@ const GRAPH: &[(&str, &[&str])] = &[
         ],
     ),
     ("etcdctl", &["base", "client", "proto", "snapshot"]),
-    ("etcdutl", &["apply", "backend", "base", "mvcc", "wal"]),
+    ("etcdutl", &["apply", "backend", "base", "mvcc", "proto", "snapshot", "wal"]),
     ("bench", &["base", "client", "proto"]),
     ("integration-tests", &["base", "client", "proto", "wal"]),
 ];

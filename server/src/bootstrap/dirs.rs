@@ -107,6 +107,12 @@ fn scan(data: &Path) -> Result<(), Error> {
         match name.as_str() {
             "member" | "fixtures" => {}
             "proxy" => return refuse("v2 http proxy has already been deprecated in 3.6"),
+            "member.restoring" => {
+                return refuse(format!(
+                    "{} is what an interrupted restore or import left: run it again, or remove it",
+                    data.join(name).display()
+                ));
+            }
             name => tracing::warn!(
                 filename = name,
                 "data-dir" = %data.display(),
