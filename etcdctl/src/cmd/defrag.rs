@@ -5,7 +5,7 @@ use std::time::Instant;
 use proto::etcdserverpb as pb;
 
 use super::endpoint::took;
-use super::member;
+use super::{member, offline};
 use crate::cli::Parsed;
 use crate::failure::{Failure, code};
 use crate::output;
@@ -14,10 +14,7 @@ use crate::session::Session;
 /// Runs the command: one endpoint after the other, each under a deadline of its own.
 pub(super) async fn run(parsed: Parsed) -> Result<(), Failure> {
     if parsed.given("data-dir") {
-        return Err(Failure::new(
-            code::ERROR,
-            "defrag --data-dir is not supported by this version; use `etcdutl defrag`",
-        ));
+        return offline::defrag(&parsed);
     }
     let cluster = parsed.switch("cluster");
     let session = super::open(parsed).await?;

@@ -10,6 +10,7 @@ mod key_range;
 mod lease;
 mod member;
 mod move_leader;
+mod offline;
 mod put;
 mod shell_words;
 mod snapshot;
@@ -80,6 +81,7 @@ async fn dispatch(found: &Found, parsed: Parsed) -> Result<(), Failure> {
         "move-leader" => move_leader::run(parsed).await,
         "options" => output::write(cli::options().as_bytes()),
         "put" => put::run(parsed).await,
+        "snapshot restore" => offline::restore(&parsed),
         "snapshot save" => snapshot::save(parsed).await,
         "snapshot status" => snapshot::status(parsed),
         "txn" => txn::run(parsed).await,
