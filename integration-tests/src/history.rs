@@ -1,20 +1,17 @@
 //! What a server says has happened, compared with what its clients were promised.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
 
 use bytes::Bytes;
-use client::{Client, Options};
+use client::Client;
 use proto::etcdserverpb::watch_request::RequestUnion;
 use proto::etcdserverpb::{HashKvRequest, RangeRequest, WatchCreateRequest, WatchRequest};
 use proto::mvccpb::KeyValue;
 use proto::mvccpb::event::EventType;
 use tokio_stream::StreamExt;
 
+use crate::asked::asked;
 use crate::load::{Change, Outcomes};
-
-/// Longest wait for all a test reads from a server.
-const READ_DEADLINE: Duration = Duration::from_secs(60);
 
 /// One event of the history.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,7 +38,7 @@ pub struct Observed {
 /// # Panics
 /// When the server does not answer.
 pub fn observe(authority: &str) -> Observed {
-    run(authority, async |client| {
+    asked(authority, async |client| {
         let everything = RangeRequest {
             key: Bytes::from_static(b"\0"),
             range_end: Bytes::from_static(b"\0"),
@@ -59,7 +56,7 @@ pub fn observe(authority: &str) -> Observed {
 /// # Panics
 /// When the server does not answer.
 pub fn hash_kv(authority: &str, revision: i64) -> (u32, i64) {
-    run(authority, async |client| {
+    asked(authority, async |client| {
         let request = HashKvRequest { revision };
         let answer = client.maintenance().hash_kv(request).await.expect("HashKV").into_inner();
         let now = answer.header.expect("every answer has a header").revision;
@@ -72,7 +69,7 @@ pub fn hash_kv(authority: &str, revision: i64) -> (u32, i64) {
 /// # Errors
 /// The server's answer, or that there was none.
 pub fn put(authority: &str, key: &str, value: &str) -> Result<i64, String> {
-    run(authority, async |client| {
+    asked(authority, async |client| {
         let request = proto::etcdserverpb::PutRequest {
             key: Bytes::copy_from_slice(key.as_bytes()),
             value: Bytes::copy_from_slice(value.as_bytes()),
@@ -80,14 +77,6 @@ pub fn put(authority: &str, key: &str, value: &str) -> Result<i64, String> {
         };
         let answer = client.kv().put(request).await.map_err(|status| status.to_string())?;
         Ok(answer.into_inner().header.expect("every answer has a header").revision)
-    })
-}
-
-fn run<T>(authority: &str, work: impl AsyncFnOnce(Client) -> T) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.expect("a runtime").block_on(async {
-        let client = Client::new(&[authority], Options::default()).expect("a client");
-        tokio::time::timeout(READ_DEADLINE, work(client)).await.expect("an answer in time")
     })
 }
 

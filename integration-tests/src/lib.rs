@@ -4,9 +4,11 @@
 //! ```text
 //!  Server::builder(Kind::Ours | Kind::Reference) ──▶ child process ──▶ .kill() .pause() .stop()
 //!  Cluster::start(kind, size)                    ──▶ servers that know each other
+//!  Cluster::linked(kind, size).links().set(…)    ──▶ … over a network that can be broken
 //!  Tool::{Ours, Reference}.run(&server, args)    ──▶ Output { code, stdout, stderr }
 //!  Load::start(writers) ──▶ Outcomes             what clients were promised
 //!  observe(server) ──▶ Observed.check(&outcomes) what the server says has happened
+//!  Traffic::start(plan) ──▶ Calls.check(&observed) whether one order explains all answers
 //!  Model::replay(wal entries).hash_kv(revision)  what the log says should be there
 //!  eventually(deadline, || condition)
 //! ```
@@ -15,23 +17,33 @@
 //! kept in its folder and printed when the test that owns it panics.
 #![forbid(unsafe_code)]
 
+mod asked;
+mod calls;
 mod cluster;
 mod disk;
 mod history;
+mod linear;
+mod links;
 mod load;
 mod model;
+mod ports;
 mod seed;
 mod server;
 mod tool;
+mod traffic;
 
+pub use asked::{asked, asked_within, members, status};
+pub use calls::{Action, Call, Calls};
 pub use cluster::Cluster;
 pub use disk::{LoopDisk, Tmpfs};
 pub use history::{Event, Observed, hash_kv, observe, put};
+pub use links::{Line, Links};
 pub use load::{Change, Load, Outcomes};
 pub use model::Model;
 pub use seed::{Rng, seed};
 pub use server::{Builder, Kind, Server};
 pub use tool::{Output, Tool};
+pub use traffic::{Plan, Traffic};
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
 //! A server process: ours or real etcd.
 
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -10,6 +10,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::ports::free_port;
 use crate::{eventually, our_binary, reference_binary};
 
 /// How long a server may take to answer its first health request.
@@ -36,6 +37,8 @@ pub struct Builder {
     ports: Option<(u16, u16)>,
     client_schemes: Vec<&'static str>,
     peer_scheme: &'static str,
+    /// Where others are told to reach it, if not at the port it listens on.
+    advertised: Option<u16>,
     initial_cluster: Option<String>,
 }
 
@@ -46,12 +49,6 @@ pub struct Server {
     builder: Builder,
     client_port: u16,
     log: PathBuf,
-}
-
-/// A TCP port that nobody listens on right now.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("bind a free port");
-    listener.local_addr().expect("bound").port()
 }
 
 impl Server {
@@ -67,6 +64,7 @@ impl Server {
             ports: None,
             client_schemes: vec!["http"],
             peer_scheme: "http",
+            advertised: None,
             initial_cluster: None,
         }
     }
@@ -101,6 +99,21 @@ impl Server {
     /// Process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// URL at which other members reach it.
+    pub fn peer_url(&self) -> String {
+        self.builder.clone().peer_url()
+    }
+
+    /// `host:port` of the peer listener itself, past every proxy.
+    pub fn peer_authority(&self) -> String {
+        format!("127.0.0.1:{}", self.builder.clone().peer_port())
+    }
+
+    /// Whose it is.
+    pub fn kind(&self) -> Kind {
+        self.builder.kind
     }
 
     /// Its data folder.
@@ -138,6 +151,29 @@ impl Server {
             });
             still.then_some(())
         });
+    }
+
+    /// SIGKILL, and waits until it is gone; to be started again by [`Self::restart`].
+    pub fn crash(&mut self) {
+        self.child.kill().expect("kill a process of ours");
+        self.child.wait().expect("wait for a process of ours");
+    }
+
+    /// SIGTERM, and waits for its end; to be started again by [`Self::restart`].
+    pub fn terminate(&mut self) -> ExitStatus {
+        self.signal(Signal::SIGTERM);
+        self.wait(Duration::from_secs(15))
+    }
+
+    /// Starts it once more, after its end, without waiting for it to serve.
+    pub fn restart(&mut self) {
+        self.restart_as(self.again());
+    }
+
+    /// Starts it once more, after its end, by another recipe.
+    pub fn restart_as(&mut self, builder: Builder) {
+        assert!(self.ended().is_some(), "{} still runs", self.name());
+        *self = builder.spawn();
     }
 
     /// SIGKILL, and waits until it is gone.
@@ -188,6 +224,12 @@ impl Builder {
         self
     }
 
+    /// Makes it another's server: the same command line for another binary.
+    pub fn kind(mut self, kind: Kind) -> Self {
+        self.kind = kind;
+        self
+    }
+
     /// Forgets the arguments added so far.
     pub fn without_args(mut self) -> Self {
         self.args.clear();
@@ -208,8 +250,42 @@ impl Builder {
 
     /// `name=url` of the peer listener, as `--initial-cluster` has it.
     pub fn peer(&mut self) -> String {
+        let url = self.peer_url();
+        format!("{}={url}", self.name)
+    }
+
+    /// URL at which other members reach it.
+    pub fn peer_url(&mut self) -> String {
         let (_, peer) = self.ports();
-        format!("{}={}://127.0.0.1:{peer}", self.name, self.peer_scheme)
+        let port = self.advertised.unwrap_or(peer);
+        format!("{}://127.0.0.1:{port}", self.peer_scheme)
+    }
+
+    /// `host:port` of the client listener.
+    pub fn client_authority(&mut self) -> String {
+        format!("127.0.0.1:{}", self.ports().0)
+    }
+
+    /// Its member name.
+    pub fn member_name(&self) -> &str {
+        &self.name
+    }
+
+    /// Port of the peer listener itself.
+    pub fn peer_port(&mut self) -> u16 {
+        self.ports().1
+    }
+
+    /// Tells other members to reach it at this port.
+    pub fn advertise(mut self, port: u16) -> Self {
+        self.advertised = Some(port);
+        self
+    }
+
+    /// Client and peer port, instead of free ones.
+    pub fn on_ports(mut self, client: u16, peer: u16) -> Self {
+        self.ports = Some((client, peer));
+        self
     }
 
     /// The members of its cluster, itself among them; without this it is alone.
@@ -244,6 +320,7 @@ impl Builder {
     /// The command line, ports chosen (and kept for later starts).
     pub fn command(&mut self) -> Command {
         let (client, peer) = self.ports();
+        let advertised = self.peer_url();
         let initial_cluster = self.initial_cluster.clone().unwrap_or_else(|| self.peer());
         let binary = match self.kind {
             Kind::Ours => our_binary("etcd"),
@@ -261,7 +338,7 @@ impl Builder {
             .arg(format!("--listen-client-urls={clients}"))
             .arg(format!("--advertise-client-urls={clients}"))
             .arg(format!("--listen-peer-urls={}://127.0.0.1:{peer}", self.peer_scheme))
-            .arg(format!("--initial-advertise-peer-urls={}://127.0.0.1:{peer}", self.peer_scheme))
+            .arg(format!("--initial-advertise-peer-urls={advertised}"))
             .arg(format!("--name={}", self.name))
             .arg(format!("--initial-cluster={initial_cluster}"))
             .args(&self.args)
