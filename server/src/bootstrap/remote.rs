@@ -73,7 +73,14 @@ pub(super) fn join(config: &Config, ask: &dyn Ask) -> Result<Identity, Error> {
     let others = local.iter().filter(|member| member.name != config.name);
     let urls: Vec<String> = others.flat_map(|member| member.peer_urls.clone()).collect();
     let (told, own) = told_of_us(&local, &urls, &config.name, ask)?;
-    check_versions(&told, own, ask)?;
+    // A cluster that has just begun decides about its version in a moment.
+    let give_up = Instant::now() + APPLY_PATIENCE;
+    while let Err(error) = check_versions(&told, own, ask) {
+        if Instant::now() >= give_up {
+            return Err(error);
+        }
+        std::thread::sleep(APPLY_LOOK);
+    }
     let learners = told.members.iter().filter(|member| member.is_learner).count();
     if learners > config.max_learners {
         return refuse("membership: too many learner members in cluster");
