@@ -11,8 +11,8 @@
 //!   backend without its log.
 //! - What an interrupted run left is known by its names and removed by the next one; anything else
 //!   in the way is refused.
-//! - Between the two renames `DATA/member` holds the file [`PENDING`], which names the folder of the
-//!   log.
+//! - Between the two renames `DATA/member` holds the file [`PENDING`], which names the folder of
+//!   the log.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File, TryLockError};
