@@ -39,26 +39,32 @@ struct Inside<S> {
     written: usize,
     /// A writer found no room and waits.
     blocked: bool,
+    /// The stream below (TLS) may still hold some of what was written.
+    unflushed: bool,
 }
 
 impl<S: AsyncWrite + Unpin> Inside<S> {
-    /// Writes all that was gathered.
+    /// Writes all that was gathered, and what the stream below holds of it.
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.gathered.is_empty() {
-            return Poll::Ready(Ok(()));
-        }
         while self.written < self.gathered.len() {
             let rest = &self.gathered[self.written..];
             match ready!(Pin::new(&mut self.stream).poll_write(cx, rest))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 count => self.written += count,
             }
+            self.unflushed = true;
         }
-        let mut empty = std::mem::take(&mut self.gathered);
-        empty.clear();
-        SPARE.set(empty);
-        self.written = 0;
-        Pin::new(&mut self.stream).poll_flush(cx)
+        if self.written > 0 {
+            let mut empty = std::mem::take(&mut self.gathered);
+            empty.clear();
+            SPARE.set(empty);
+            self.written = 0;
+        }
+        if self.unflushed {
+            ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
@@ -67,6 +73,7 @@ impl<S: AsyncWrite + Unpin> Inside<S> {
             ready!(self.poll_drain(cx))?;
             self.blocked = false;
             if buf.len() > GATHER_BYTES {
+                self.unflushed = true;
                 return Pin::new(&mut self.stream).poll_write(cx, buf);
             }
         }
@@ -84,7 +91,8 @@ pub(super) struct Gathered<S>(Arc<Mutex<Inside<S>>>);
 
 impl<S: AsyncWrite + Unpin> Gathered<S> {
     pub(super) fn new(stream: S) -> Gathered<S> {
-        let inside = Inside { stream, gathered: Vec::new(), written: 0, blocked: false };
+        let inside =
+            Inside { stream, gathered: Vec::new(), written: 0, blocked: false, unflushed: false };
         Gathered(Arc::new(Mutex::new(inside)))
     }
 
@@ -182,6 +190,8 @@ mod tests {
         bytes: Vec<u8>,
         broken: bool,
         shut: bool,
+        /// As TLS does: something is left until a flush finds room.
+        holds: bool,
     }
 
     #[derive(Clone, Debug, Default)]
@@ -208,6 +218,11 @@ mod tests {
         }
 
         fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            let mut socket = self.0.lock();
+            if socket.holds && socket.room == 0 {
+                return Poll::Pending;
+            }
+            socket.holds = false;
             Poll::Ready(Ok(()))
         }
 
@@ -302,6 +317,19 @@ mod tests {
         assert!(write(&mut stream, &mut cx, b"behind"));
         assert!(rest(&stream.drain(), &mut cx).is_pending());
         assert_eq!(reader.0.lock().writes, [6, GATHER_BYTES + 1, 6]);
+    }
+
+    #[test]
+    fn what_the_stream_below_holds_is_flushed_when_it_can_be() {
+        let (reader, mut stream, mut cx) = start(4);
+        reader.0.lock().holds = true;
+        assert!(write(&mut stream, &mut cx, b"last"));
+        let drain = stream.drain();
+        assert!(rest(&drain, &mut cx).is_pending());
+        assert!(reader.0.lock().holds, "there was no room");
+        reader.0.lock().room = 1;
+        assert!(rest(&drain, &mut cx).is_pending());
+        assert!(!reader.0.lock().holds, "nobody flushed");
     }
 
     #[test]
