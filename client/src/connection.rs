@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,10 +13,30 @@ use tonic::transport::{Channel, Endpoint};
 use tower_service::Service;
 
 use crate::Error;
-use crate::connector::{Connector, Notes, Peer, Target};
+use crate::connector::{Connector, Peer, SharedNotes, Target};
 
 /// Pause after all endpoints were tried in vain.
 const ROUND_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a server may take for its first word where dialling has no bound.
+const FIRST_WORD_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// There is no link; the notes say why.
+#[derive(Debug)]
+struct NotReached;
+
+/// Whether dialling took too long.
+fn is_timeout(error: &tonic::transport::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<std::io::Error>();
+        if io.is_some_and(|io| io.kind() == std::io::ErrorKind::TimedOut) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
 
 /// A connection that dials when there is something to send, and moves on when the link breaks.
 #[derive(Debug, Clone)]
@@ -26,7 +46,7 @@ pub struct Connection(Arc<Shared>);
 struct Shared {
     endpoints: Vec<(Target, Endpoint)>,
     /// How the latest dialling went.
-    notes: Arc<std::sync::Mutex<Notes>>,
+    notes: SharedNotes,
     token: Option<HeaderValue>,
     /// Held across dialling, so that waiting calls share one attempt.
     link: Mutex<Link>,
@@ -53,7 +73,7 @@ impl Connection {
             Some(token) => Some(HeaderValue::try_from(token).map_err(|_| Error::Token)?),
             None => None,
         };
-        let (notes, link) = (Arc::default(), Mutex::default());
+        let (notes, link) = (SharedNotes::default(), Mutex::default());
         Ok(Self(Arc::new(Shared { endpoints, notes, token, link })))
     }
 
@@ -72,7 +92,7 @@ impl Connection {
                         link.channel = Some(channel.clone());
                         return (link.generation, channel);
                     }
-                    Err(_) => link.at = (link.at + 1) % count,
+                    Err(NotReached) => link.at = (link.at + 1) % count,
                 }
             }
             tokio::time::sleep(ROUND_PAUSE).await;
@@ -86,20 +106,44 @@ impl Connection {
         self.channel().await;
     }
 
-    async fn dial(&self, at: usize) -> Result<Channel, tonic::transport::Error> {
+    /// Makes a link on which the server has spoken.
+    async fn dial(&self, at: usize) -> Result<Channel, NotReached> {
         let (target, endpoint) = &self.0.endpoints[at];
-        let connector = Connector { target: target.clone(), notes: self.0.notes.clone() };
-        endpoint.connect_with_connector(connector).await
+        let notes = &self.0.notes;
+        let (connector, heard) = Connector::new(target.clone(), notes.clone());
+        let channel = match endpoint.connect_with_connector(connector).await {
+            Ok(channel) => channel,
+            Err(error) => {
+                // Given up from outside, so the connector could not say why.
+                if is_timeout(&error) {
+                    let place = &target.place;
+                    notes
+                        .fail(format!("transport: Error while dialing: dial {place}: i/o timeout"));
+                }
+                return Err(NotReached);
+            }
+        };
+        let wait = endpoint.get_connect_timeout().unwrap_or(FIRST_WORD_TIMEOUT);
+        let told = match tokio::time::timeout(wait, heard).await {
+            Ok(Ok(Ok(()))) => return Ok(channel),
+            Ok(Ok(Err(why))) => why,
+            Ok(Err(_)) => "EOF".to_owned(),
+            Err(_) => "i/o timeout".to_owned(),
+        };
+        notes.fail(format!("error reading server preface: {told}"));
+        Err(NotReached)
     }
 
     /// The two ends of the link in use, if there is one.
     pub fn peer(&self) -> Option<Peer> {
-        self.0.notes.lock().unwrap_or_else(PoisonError::into_inner).peer.clone()
+        self.0.notes.peer()
     }
 
-    /// Why the endpoint dialled last could not be reached: `dial tcp a:1: connect: ...`.
+    /// Why the endpoint dialled last could not be reached, as gRPC tells it: `transport: Error
+    /// while dialing: …`, `transport: authentication handshake failed: …`, `error reading server
+    /// preface: …`.
     pub fn dial_error(&self) -> Option<String> {
-        self.0.notes.lock().unwrap_or_else(PoisonError::into_inner).error.clone()
+        self.0.notes.error()
     }
 
     /// Leaves the endpoint in use: the next call dials the one after it. Calls under way on the

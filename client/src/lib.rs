@@ -7,6 +7,7 @@
 //! ```
 //!
 //! Invariants:
+//! - TLS is spoken as the scheme of an endpoint says, and as `tls` sees it;
 //! - a request is sent at most once: what fails after it left is reported, never repeated;
 //! - dialling goes on until an endpoint answers, so calls need a deadline of their own;
 //! - no rule of the store is known here.
@@ -34,6 +35,9 @@ use proto::v3lockpb::lock_client::LockClient;
 
 pub use connection::Connection;
 pub use connector::Peer;
+pub use tls::{
+    ClientOptions as TlsOptions, Connector as TlsConnector, Error as TlsError, PairFiles, Trust,
+};
 
 /// Longest request, in bytes, a client sends unless told otherwise (the server takes 2 MiB).
 pub const SEND_BYTES_MAX: usize = 2 << 20;
@@ -46,18 +50,15 @@ pub enum Error {
     /// No endpoint was given.
     #[error("no endpoints available")]
     NoEndpoints,
-    /// An endpoint is not `host:port`, `http://host:port`, `unix://path` or `unix:path`.
+    /// An endpoint is none of `host:port`, `http(s)://host:port`, `unix(s)://path`.
     #[error("endpoint {endpoint:?} is not of the form host:port")]
     Endpoint {
         /// As given.
         endpoint: String,
     },
-    /// An endpoint asks for TLS.
-    #[error("endpoint {endpoint:?} asks for TLS, which this build does not speak yet")]
-    Tls {
-        /// As given.
-        endpoint: String,
-    },
+    /// TLS cannot be set up.
+    #[error("{0}")]
+    Tls(#[from] tls::Error),
     /// The token is not printable text.
     #[error("the auth token cannot be sent as metadata")]
     Token,
@@ -81,6 +82,17 @@ pub struct Options {
     pub receive_bytes_max: usize,
     /// Sent with every call when authentication is on.
     pub token: Option<String>,
+    /// Spoken with endpoints that name no scheme, and with those that demand TLS; made by
+    /// [`secure`].
+    pub tls: Option<Arc<TlsConnector>>,
+}
+
+/// Sets TLS up for [`Options::tls`].
+///
+/// # Errors
+/// Files that are missing or do not hold what they should.
+pub fn secure(options: TlsOptions) -> Result<Arc<TlsConnector>, tls::Error> {
+    endpoint::secure(options)
 }
 
 impl Default for Options {
@@ -92,6 +104,7 @@ impl Default for Options {
             send_bytes_max: SEND_BYTES_MAX,
             receive_bytes_max: RECEIVE_BYTES_MAX,
             token: None,
+            tls: None,
         }
     }
 }

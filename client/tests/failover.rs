@@ -117,7 +117,8 @@ async fn why_dialling_fails_can_be_told() {
         }
     };
     tokio::time::timeout(Duration::from_secs(10), failed).await.expect("in time");
-    let text = format!("dial tcp {dead}: connect: connection refused");
+    let text =
+        format!("transport: Error while dialing: dial tcp {dead}: connect: connection refused");
     assert_eq!(connection.dial_error(), Some(text));
     assert_eq!(connection.peer(), None);
 }

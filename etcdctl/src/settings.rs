@@ -1,7 +1,10 @@
 //! The global flags, after the environment has had its say.
 
 use std::ffi::OsString;
+use std::sync::Arc;
 use std::time::Duration;
+
+use client::{PairFiles, TlsConnector, TlsOptions, Trust};
 
 use crate::cli::{self, Parsed, Value};
 use crate::failure::{Failure, code};
@@ -40,6 +43,8 @@ pub(crate) struct Settings {
     pub(crate) user: Option<(String, Option<String>)>,
     /// A token to use as it is.
     pub(crate) token: String,
+    /// How TLS is spoken, if a flag asks for it.
+    pub(crate) tls: Option<Arc<TlsConnector>>,
     /// How to print.
     pub(crate) style: Style,
 }
@@ -48,7 +53,7 @@ impl Settings {
     /// Reads the global flags of `parsed` and the variables of `environment`.
     ///
     /// # Errors
-    /// A variable that repeats a flag, an unknown output format, anything that asks for TLS.
+    /// A variable that repeats a flag, an unknown output format, TLS files that do not serve.
     pub(crate) fn read(
         parsed: &mut Parsed,
         environment: impl Iterator<Item = (OsString, OsString)>,
@@ -62,7 +67,6 @@ impl Settings {
             _ => Vec::new(),
         };
         refuse_discovery(parsed)?;
-        refuse_tls(parsed, &endpoints)?;
         Ok(Settings {
             endpoints,
             dial_timeout: duration(parsed, "dial-timeout"),
@@ -76,6 +80,7 @@ impl Settings {
             response_bytes_max: size(parsed, "max-recv-bytes", RESPONSE_BYTES_DEFAULT),
             user: user(parsed),
             token: parsed.text("auth-jwt-token").to_owned(),
+            tls: tls(parsed)?,
             style: Style { format, hex: parsed.switch("hex") },
         })
     }
@@ -173,39 +178,30 @@ fn refuse_discovery(parsed: &Parsed) -> Result<(), Failure> {
     Err(Failure::arguments("--discovery-srv is not supported by this version"))
 }
 
-/// Says clearly that TLS is not spoken yet, after the checks a TLS client makes of its flags.
-fn refuse_tls(parsed: &Parsed, endpoints: &[String]) -> Result<(), Failure> {
+/// TLS as the flags set it up. Any of them that names a file does, and so does each of the
+/// other two alone; endpoints with `https` speak TLS also without them.
+fn tls(parsed: &Parsed) -> Result<Option<Arc<TlsConnector>>, Failure> {
     for flag in ["cert", "key", "cacert"] {
         if parsed.given(flag) && parsed.text(flag).is_empty() {
             return Err(Failure::arguments(format!("empty string is passed to --{flag} option")));
         }
     }
-    let (cert, key, cacert) = (parsed.text("cert"), parsed.text("key"), parsed.text("cacert"));
-    if cert.is_empty() != key.is_empty() {
-        let text = format!("KeyFile and CertFile must both be present[key: {key}, cert: {cert}]");
-        return Err(Failure::arguments(text));
+    let ca = parsed.text("cacert");
+    let blind = parsed.switch("insecure-skip-tls-verify");
+    let refused = |error: client::TlsError| Failure::arguments(error.to_string());
+    let pair = PairFiles::from_flags(parsed.text("cert"), parsed.text("key")).map_err(refused)?;
+    if pair.is_none() && ca.is_empty() && !blind && parsed.switch("insecure-transport") {
+        return Ok(None);
     }
-    if !cacert.is_empty() && !std::path::Path::new(cacert).exists() {
-        return Err(Failure::arguments(format!("open {cacert}: no such file or directory")));
+    let trust = if ca.is_empty() { Trust::System } else { Trust::Ca(ca.into()) };
+    let options = TlsOptions { trust, pair, ..TlsOptions::default() };
+    // A CA file must serve even if nobody is to be verified.
+    let connector = client::secure(options.clone()).map_err(refused)?;
+    if !blind {
+        return Ok(Some(connector));
     }
-    let unsupported = |what: &str| {
-        Err(Failure::arguments(format!("TLS is not supported by this version: {what}")))
-    };
-    for flag in ["cert", "cacert"] {
-        if !parsed.text(flag).is_empty() {
-            return unsupported(&format!("--{flag}"));
-        }
-    }
-    if parsed.switch("insecure-skip-tls-verify") {
-        return unsupported("--insecure-skip-tls-verify");
-    }
-    if !parsed.switch("insecure-transport") {
-        return unsupported("--insecure-transport=false");
-    }
-    match endpoints.iter().find(|e| e.starts_with("https://") || e.starts_with("unixs:")) {
-        Some(endpoint) => unsupported(&format!("endpoint {endpoint}")),
-        None => Ok(()),
-    }
+    let options = TlsOptions { trust: Trust::Blind, ..options };
+    Ok(Some(client::secure(options).map_err(refused)?))
 }
 
 #[cfg(test)]
@@ -272,7 +268,20 @@ mod tests {
     }
 
     #[test]
-    fn whatever_asks_for_tls_is_refused_by_name() {
+    fn any_flag_of_tls_turns_it_on() {
+        let on = |flags: &[&str], variables: &[(&str, &str)]| {
+            settings(flags, variables).expect("settings").tls.is_some()
+        };
+        assert!(!on(&[], &[]));
+        assert!(!on(&["--insecure-transport=true"], &[]));
+        assert!(on(&["--insecure-transport=false"], &[]));
+        assert!(on(&["--insecure-skip-tls-verify"], &[]));
+        assert!(on(&[], &[("ETCDCTL_INSECURE_SKIP_TLS_VERIFY", "true")]));
+        assert!(!on(&["--endpoints=https://a:1"], &[]), "the endpoint speaks for itself");
+    }
+
+    #[test]
+    fn tls_files_that_do_not_serve_are_refused() {
         assert_eq!(refused(&["--cert="]), "empty string is passed to --cert option");
         assert_eq!(
             refused(&["--cert=nofile"]),
@@ -280,13 +289,15 @@ mod tests {
         );
         assert_eq!(refused(&["--cacert=nofile"]), "open nofile: no such file or directory");
         assert_eq!(
-            refused(&["--endpoints", "http://a:1,https://b:2"]),
-            "TLS is not supported by this version: endpoint https://b:2"
+            refused(&["--cacert=nofile", "--insecure-skip-tls-verify"]),
+            "open nofile: no such file or directory"
         );
         assert_eq!(
-            refused(&["--insecure-transport=false"]),
-            "TLS is not supported by this version: --insecure-transport=false"
+            refused(&["--cert=nofile", "--key=nokey"]),
+            "open nofile: no such file or directory"
         );
+        let variable = settings(&[], &[("ETCDCTL_CACERT", "nofile")]).expect_err("refused");
+        assert_eq!(variable, Failure::arguments("open nofile: no such file or directory"));
     }
 
     #[test]

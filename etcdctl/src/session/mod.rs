@@ -257,8 +257,9 @@ impl Session {
         let endpoint = self.settings.endpoints.first().map_or("", String::as_str);
         let target = format!("etcd-endpoints://{:#x}/{endpoint}", std::process::id());
         let peer = match self.connection.peer() {
-            Some(client::Peer { remote, local }) => {
-                format!("Peer{{Addr: '{remote}', LocalAddr: '{local}', AuthInfo: 'insecure'}}")
+            Some(client::Peer { remote, local, secure }) => {
+                let auth = if secure { "tls" } else { "insecure" };
+                format!("Peer{{Addr: '{remote}', LocalAddr: '{local}', AuthInfo: '{auth}'}}")
             }
             None => "Peer{Addr: <nil>, LocalAddr: <nil>, AuthInfo: <nil>}".to_owned(),
         };
@@ -291,6 +292,7 @@ fn connection(settings: &Settings, token: Option<String>) -> Result<Connection, 
         send_bytes_max: settings.request_bytes_max,
         receive_bytes_max: settings.response_bytes_max,
         token,
+        tls: settings.tls.clone(),
     };
     let client = Client::new(&settings.endpoints, options)
         .map_err(|error| Failure::new(code::BAD_CONNECTION, error.to_string()))?;

@@ -41,12 +41,12 @@ pub(super) fn deadline(dial: Option<String>) -> Status {
 
 /// No connection within the time for dialling; `dial` tells why.
 pub(super) fn unreachable(dial: Option<String>) -> Status {
-    Status::unavailable(connection_error(dial.as_deref().unwrap_or(DEADLINE)))
+    let late = || format!("transport: Error while dialing: {DEADLINE}");
+    Status::unavailable(connection_error(&dial.unwrap_or_else(late)))
 }
 
 fn connection_error(reason: &str) -> String {
-    let text = format!("transport: Error while dialing: {reason}");
-    format!("connection error: desc = {}", base::text::quote(text.as_bytes()))
+    format!("connection error: desc = {}", base::text::quote(reason.as_bytes()))
 }
 
 /// A request above the client's own limit.
@@ -107,7 +107,9 @@ mod tests {
 
     #[test]
     fn a_missed_deadline_prints_alone_whatever_its_reason() {
-        let reason = "dial tcp 127.0.0.1:1: connect: connection refused".to_owned();
+        let reason = "transport: Error while dialing: dial tcp 127.0.0.1:1: connect: connection \
+                      refused"
+            .to_owned();
         let status = deadline(Some(reason));
         assert_eq!(text(&status), "context deadline exceeded");
         assert_eq!(

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const TOOLS: [Tool; 1] = [Tool::Reference];
+const TOOLS: [Tool; 2] = [Tool::Ours, Tool::Reference];
 
 #[test]
 fn clients_with_a_certificate_of_the_ca_get_in_and_others_do_not() {
@@ -147,4 +147,88 @@ fn watches_and_large_values_pass_through_tls() {
         child.wait().expect("it ends");
         assert_eq!(first, "PUT\n");
     }
+}
+
+/// What our tool tells of a failed call: the code, the last line, and the reason in its log line.
+fn told(server: &Server, flags: &[String], args: &[&str]) -> (i32, String, String) {
+    let output = secure(Tool::Ours, server, flags, args);
+    let last = output.stderr.lines().last().unwrap_or_default().to_owned();
+    let line = output.stderr.lines().find(|line| line.starts_with('{')).unwrap_or("null");
+    let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+    (output.code, last, line["error"].as_str().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn our_tool_tells_why_there_is_no_connection() {
+    let scene = Scene::new();
+    let server = start(scene.strict_server(&["https"]));
+    let deadline = "rpc error: code = DeadlineExceeded desc = latest balancer error: last \
+                    connection error: connection error: desc = ";
+    let soon = "--command-timeout=1s".to_owned();
+    let other = [format!("--cacert={}", shown(&scene.client.cert)), soon.clone()];
+    let bare = [format!("--cacert={}", scene.path("ca.pem")), soon.clone()];
+    for (flags, reason) in [
+        (
+            other.as_slice(),
+            "transport: authentication handshake failed: tls: failed to verify certificate: \
+             x509: certificate signed by unknown authority",
+        ),
+        (&bare, "error reading server preface: remote error: tls: certificate required"),
+    ] {
+        let (code, last, error) = told(&server, flags, &["put", "k", "v"]);
+        assert_eq!((code, last.as_str()), (1, "Error: context deadline exceeded"));
+        assert_eq!(error, format!("{deadline}\"{reason}\""));
+    }
+    // A link with TLS is named as such when a call on it fails.
+    let flags = scene.showing(&scene.client);
+    let output = secure(Tool::Ours, &server, &flags, &["put", "k", "v", "--lease=123"]);
+    assert!(output.stderr.contains("AuthInfo: 'tls'"), "{}", output.stderr);
+    assert!(output.stderr.ends_with("Error: etcdserver: requested lease not found\n"));
+}
+
+#[test]
+fn our_tool_takes_tls_from_flags_variables_and_schemes() {
+    let scene = Scene::new();
+    let server = start(scene.strict_server(&["https"]));
+    let (cert, key) = (shown(&scene.client.cert), shown(&scene.client.key));
+    let ca = scene.path("ca.pem");
+    let get = |endpoint: String, flags: &[&str], variables: &[(&str, &str)]| {
+        let mut command = Tool::Ours.command(&server);
+        command.env("ETCDCTL_ENDPOINTS", endpoint).envs(variables.iter().copied());
+        let output = command.args(flags).args(["--command-timeout=2s", "get", "none"]).output();
+        output.expect("run etcdctl").status.code()
+    };
+    let (bare, https) =
+        (server.client_authority(), format!("https://{}", server.client_authority()));
+    let pair = [("ETCDCTL_CERT", cert.as_str()), ("ETCDCTL_KEY", key.as_str())];
+    let all = [pair.as_slice(), &[("ETCDCTL_CACERT", ca.as_str())]].concat();
+    for endpoint in [&bare, &https] {
+        assert_eq!(get(endpoint.clone(), &[], &all), Some(0), "{endpoint}");
+        let blind = ["--insecure-skip-tls-verify"];
+        assert_eq!(get(endpoint.clone(), &blind, &pair), Some(0), "{endpoint}");
+    }
+    // The system's certificates do not vouch for this server, and plain text it does not speak.
+    assert_eq!(get(https.clone(), &["--insecure-transport=false"], &pair), Some(1));
+    assert_eq!(get(format!("http://{bare}"), &[], &all), Some(1));
+    let none = format!("--cacert={}", scene.path("none"));
+    assert_eq!(get(https, &[&none], &[]), Some(128));
+}
+
+#[test]
+fn our_tool_reaches_unix_sockets() {
+    let scene = Scene::new();
+    let (plain, secret) = (file(&scene, "plain"), file(&scene, "etcd.local"));
+    let pair = scene.write("server", &scene.ca.issue(Subject::named("s").hosts(&["etcd.local"])));
+    assert_eq!(pair, scene.server);
+    let listen =
+        format!("--listen-client-urls=unix://{},unixs://{}", shown(&plain), shown(&secret));
+    let server = start(scene.server(&["https"]).args([listen]));
+    let run = |endpoint: String, flags: &[String], args: &[&str]| {
+        let mut command = Tool::Ours.command(&server);
+        let output = command.env("ETCDCTL_ENDPOINTS", endpoint).args(flags).args(args).output();
+        String::from_utf8_lossy(&output.expect("run etcdctl").stdout).into_owned()
+    };
+    assert_eq!(run(format!("unix://{}", shown(&plain)), &[], &["put", "k", "v"]), "OK\n");
+    let secret = format!("unixs://{}", shown(&secret));
+    assert_eq!(run(secret, &scene.trusting(), &["get", "k"]), "k\nv\n");
 }
