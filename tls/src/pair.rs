@@ -1,5 +1,6 @@
 //! A certificate chain with its key, read again at every use.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -33,13 +34,18 @@ impl PairFiles {
 }
 
 /// A pair of files and what they held when they were last looked at.
-#[derive(Debug)]
 pub(crate) struct Pair {
     files: PairFiles,
     last: Mutex<Option<Loaded>>,
 }
 
-#[derive(Debug)]
+impl fmt::Debug for Pair {
+    /// Without the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pair").field("files", &self.files).finish_non_exhaustive()
+    }
+}
+
 struct Loaded {
     cert: Vec<u8>,
     key: Vec<u8>,

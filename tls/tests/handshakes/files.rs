@@ -110,6 +110,16 @@ async fn a_revoked_intermediate_takes_its_leaves_along() {
 }
 
 #[test]
+fn keys_are_not_printed() {
+    let scene = Scene::new();
+    let shown = format!("{:?}", acceptor(scene.strict_server()));
+    let key = std::fs::read(&scene.server.key).expect("the key");
+    let start = format!("{:?}", &key[..8]);
+    assert!(!shown.contains(start.trim_matches(['[', ']'])), "{shown}");
+    assert!(shown.contains("server-key.pem"));
+}
+
+#[test]
 fn files_that_do_not_serve_are_named_at_the_start() {
     let scene = Scene::new();
     let at = |name: &str| scene.dir.path().join(name);
