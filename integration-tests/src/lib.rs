@@ -11,6 +11,7 @@
 //!  Traffic::start(plan) ──▶ Calls.check(&observed) whether one order explains all answers
 //!  Model::replay(wal entries).hash_kv(revision)  what the log says should be there
 //!  eventually(deadline, || condition)
+//!  own_network(), LoopDisk, Tmpfs              what needs root: skipped(…) where it is missing
 //! ```
 //!
 //! Nothing here sleeps for luck: every wait has a condition and a deadline. A server's log is
@@ -26,6 +27,7 @@ mod linear;
 mod links;
 mod load;
 mod model;
+mod network;
 mod ports;
 mod seed;
 mod server;
@@ -40,6 +42,7 @@ pub use history::{Event, Observed, hash_kv, observe, put};
 pub use links::{Line, Links};
 pub use load::{Change, Load, Outcomes};
 pub use model::Model;
+pub use network::own_network;
 pub use seed::{Rng, seed};
 pub use server::{Builder, Kind, Server};
 pub use tool::{Output, Tool};
@@ -62,6 +65,11 @@ pub fn eventually<T>(
         assert!(start.elapsed() < deadline, "not within {deadline:?}: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Says that a test could not be run here, and why.
+pub fn skipped(id: &str, reason: &str) {
+    println!("SKIPPED {id}: {reason}");
 }
 
 /// Folder of our binaries: `ETCD_BIN_DIR`, else the release folder of this workspace.

@@ -1,7 +1,6 @@
 //! Three members that are told of each other.
 
-use integration_tests::{Cluster, Kind, Server, Tool, eventually};
-use nix::sched::{CloneFlags, unshare};
+use integration_tests::{Cluster, Kind, Server, Tool, eventually, own_network};
 use sha1::{Digest, Sha1};
 
 use crate::{SOON, get, ours, skipped, target};
@@ -24,11 +23,9 @@ fn ids(endpoints: &str) -> (Vec<u64>, u64) {
 /// In a network of its own, so that the ports of recorded clusters are free.
 #[test]
 fn ids_are_those_real_clusters_of_the_same_urls_have() {
-    if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
-        return skipped("recorded ids", &format!("no network namespace: {error}"));
+    if let Err(error) = own_network() {
+        return skipped("recorded ids", &error);
     }
-    let up = std::process::Command::new("ip").args(["link", "set", "lo", "up"]).status();
-    assert!(up.is_ok_and(|status| status.success()), "ip link set lo up");
     let recorded = [
         (
             "etcd-cluster-1",

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use client::Client;
-use integration_tests::{Cluster, Kind, Tool, asked_within, eventually, status};
+use integration_tests::{Cluster, Kind, Tool, asked_within, eventually, skipped, status};
 use proto::etcdserverpb::{MoveLeaderRequest, RangeRequest};
 use tonic::{Code, Response, Status};
 
@@ -37,11 +37,6 @@ fn target() -> Kind {
         Ok("reference") => Kind::Reference,
         _ => Kind::Ours,
     }
-}
-
-/// Says that a test could not be run here, and why.
-fn skipped(id: &str, reason: &str) {
-    println!("SKIPPED {id}: {reason}");
 }
 
 /// Runs our tool at these endpoints, words parted by blanks: what it prints, or its error.

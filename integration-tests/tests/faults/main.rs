@@ -10,7 +10,7 @@ mod notify;
 mod power_cut;
 mod torn_wal;
 
-use integration_tests::Kind;
+use integration_tests::{Kind, skipped};
 
 /// Whose server is tested.
 fn target() -> Kind {
@@ -18,9 +18,4 @@ fn target() -> Kind {
         Ok("reference") => Kind::Reference,
         _ => Kind::Ours,
     }
-}
-
-/// Says that a test could not be run here, and why.
-fn skipped(id: &str, reason: &str) {
-    println!("SKIPPED {id}: {reason}");
 }
