@@ -1,135 +1,95 @@
-//! Moments as text, in UTC: of log lines and of what members tell each other.
+//! Moments as text: of log lines, names of files, and of what members tell each other.
 
 use std::fmt;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
-const DAY_S: u64 = 86_400;
+use jiff::Zoned;
+use jiff::tz::{Offset, TimeZone};
 
-/// A moment that prints as zap's ISO 8601 with six digits of fraction:
-/// `2006-01-02T15:04:05.000000Z`.
+/// A moment that prints as zap's ISO 8601 in the local zone with six digits of fraction:
+/// `2006-01-02T15:04:05.000000Z`, `2006-01-02T15:04:05.000000+0800`.
 #[derive(Clone, Copy, Debug)]
 pub struct Timestamp(pub SystemTime);
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let since = self.0.duration_since(UNIX_EPOCH).unwrap_or_default();
-        write_seconds(f, since.as_secs())?;
-        write!(f, ".{:06}Z", since.subsec_micros())
+        f.write_str(&zap(&zoned(self.0, TimeZone::system())))
     }
 }
 
-/// A moment that prints as Go's RFC 3339 with up to nine digits of fraction, none of the last
-/// ones zero: `2006-01-02T15:04:05.12Z`.
+/// A moment that prints as RFC 3339 in the local zone with whole seconds:
+/// `2006-01-02T15:04:05Z`, `2006-01-02T15:04:05+08:00`.
+#[derive(Clone, Copy, Debug)]
+pub struct Rfc3339Seconds(pub SystemTime);
+
+impl fmt::Display for Rfc3339Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&rfc3339_seconds(&zoned(self.0, TimeZone::system())))
+    }
+}
+
+/// A moment that prints as Go's RFC 3339 in UTC with up to nine digits of fraction, none of the
+/// last ones zero: `2006-01-02T15:04:05.12Z`.
 #[derive(Clone, Copy, Debug)]
 pub struct Rfc3339Nano(pub SystemTime);
 
 impl fmt::Display for Rfc3339Nano {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let since = self.0.duration_since(UNIX_EPOCH).unwrap_or_default();
-        write_seconds(f, since.as_secs())?;
-        match since.subsec_nanos() {
-            0 => f.write_str("Z"),
-            nanos => {
-                let fraction = format!("{nanos:09}");
-                write!(f, ".{}Z", fraction.trim_end_matches('0'))
-            }
-        }
+        write!(f, "{}", zoned(self.0, TimeZone::UTC).strftime("%FT%T%.fZ"))
     }
 }
 
-fn write_seconds(f: &mut fmt::Formatter<'_>, seconds: u64) -> fmt::Result {
-    let (year, month, day) = civil(seconds / DAY_S);
-    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
+/// A moment that prints as it is put into names of files, in UTC: `20060102.150405.000000`.
+#[derive(Clone, Copy, Debug)]
+pub struct FileStamp(pub SystemTime);
+
+impl fmt::Display for FileStamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", zoned(self.0, TimeZone::UTC).strftime("%Y%m%d.%H%M%S.%6f"))
+    }
 }
 
-/// Reads an RFC 3339 moment since 1970, with any zone; `None` for anything else.
+fn zap(at: &Zoned) -> String {
+    let layout = if at.offset() == Offset::UTC { "%FT%T.%6fZ" } else { "%FT%T.%6f%z" };
+    at.strftime(layout).to_string()
+}
+
+fn rfc3339_seconds(at: &Zoned) -> String {
+    let layout = if at.offset() == Offset::UTC { "%FT%TZ" } else { "%FT%T%:z" };
+    at.strftime(layout).to_string()
+}
+
+/// A moment at the clock of a zone; one that no calendar has is 1970.
+fn zoned(at: SystemTime, zone: TimeZone) -> Zoned {
+    jiff::Timestamp::try_from(at).unwrap_or_default().to_zoned(zone)
+}
+
+/// Reads an RFC 3339 moment with any zone; `None` for anything else.
 pub fn parse_rfc3339(text: &str) -> Option<SystemTime> {
-    let number = |part: Option<&str>| -> Option<u64> {
-        let part = part.filter(|p| p.bytes().all(|b| b.is_ascii_digit()))?;
-        part.parse().ok()
-    };
-    let (year, month, day) =
-        (number(text.get(0..4))?, number(text.get(5..7))?, number(text.get(8..10))?);
-    let (hour, minute, second) =
-        (number(text.get(11..13))?, number(text.get(14..16))?, number(text.get(17..19))?);
-    let marks = [(4, "-"), (7, "-"), (10, "T"), (13, ":"), (16, ":")];
-    if marks.iter().any(|(at, mark)| text.get(*at..=*at) != Some(*mark)) {
-        return None;
-    }
-    let in_range = (1970..=9999).contains(&year)
-        && (1..=12).contains(&month)
-        && (1..=31).contains(&day)
-        && hour < 24
-        && minute < 60
-        && second <= 60;
-    if !in_range {
-        return None;
-    }
-    let mut zone = text.get(19..)?;
-    let mut nanos = 0;
-    if let Some(fraction) = zone.strip_prefix('.') {
-        let digits = fraction.bytes().take_while(u8::is_ascii_digit).count();
-        nanos = number(fraction.get(..digits.min(9)).filter(|d| !d.is_empty()))?
-            * 10_u64.pow(9 - digits.min(9) as u32);
-        zone = &fraction[digits..];
-    }
-    let seconds = days(year, month, day) * DAY_S + hour * 3600 + minute * 60 + second;
-    let east_s = match zone.as_bytes() {
-        b"Z" => 0,
-        [sign @ (b'+' | b'-'), _, _, b':', _, _] => {
-            let minutes = number(zone.get(1..3))? * 60 + number(zone.get(4..6))?;
-            let seconds = i64::try_from(minutes * 60).ok()?;
-            if *sign == b'+' { seconds } else { -seconds }
-        }
-        _ => return None,
-    };
-    let seconds = seconds.checked_add_signed(-east_s)?;
-    UNIX_EPOCH.checked_add(Duration::from_secs(seconds) + Duration::from_nanos(nanos))
-}
-
-/// The date of a day counted from 1970-01-01, by eras of 400 years that start on March 1st.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
-}
-
-/// The days from 1970-01-01 to a date from 1970 on: the inverse of [`civil`].
-fn days(year: u64, month: u64, day: u64) -> u64 {
-    let year = year - u64::from(month <= 2);
-    let (era, year_of_era) = (year / 400, year % 400);
-    let month_from_march = (month + 9) % 12;
-    let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    era * 146_097 + day_of_era - 719_468
+    text.parse().map(|at: jiff::Timestamp| at.into()).ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
     use super::*;
 
+    fn utc(seconds: u64, nanos: u32) -> SystemTime {
+        UNIX_EPOCH + Duration::new(seconds, nanos)
+    }
+
     #[test]
-    fn dates_are_right_around_leap_days() {
-        let cases = [
-            (0, "1970-01-01T00:00:00.000000Z"),
-            (951_782_399_000_000, "2000-02-28T23:59:59.000000Z"),
-            (951_782_400_000_000, "2000-02-29T00:00:00.000000Z"),
-            (951_868_800_000_001, "2000-03-01T00:00:00.000001Z"),
-            (1_795_339_190_349_123, "2026-11-22T09:19:50.349123Z"),
-            (4_107_542_399_000_000, "2100-02-28T23:59:59.000000Z"),
-            (4_107_542_400_000_000, "2100-03-01T00:00:00.000000Z"),
-        ];
-        for (micros, want) in cases {
-            let at = UNIX_EPOCH + Duration::from_micros(micros);
-            assert_eq!(Timestamp(at).to_string(), want);
-            assert_eq!(parse_rfc3339(want), Some(at));
+    fn logs_tell_the_offset_of_the_zone() {
+        for (hours, in_zap, in_seconds) in [
+            (0, "2000-02-29T12:34:56.000007Z", "2000-02-29T12:34:56Z"),
+            (8, "2000-02-29T20:34:56.000007+0800", "2000-02-29T20:34:56+08:00"),
+            (-11, "2000-02-29T01:34:56.000007-1100", "2000-02-29T01:34:56-11:00"),
+        ] {
+            let zone = TimeZone::fixed(jiff::tz::offset(hours));
+            let at = zoned(utc(951_827_696, 7_000), zone);
+            assert_eq!(zap(&at), in_zap);
+            assert_eq!(rfc3339_seconds(&at), in_seconds);
         }
     }
 
@@ -141,10 +101,17 @@ mod tests {
             (120_000_000, "2026-11-22T14:25:46.12Z"),
             (1, "2026-11-22T14:25:46.000000001Z"),
         ] {
-            let at = UNIX_EPOCH + Duration::new(1_795_357_546, nanos);
+            let at = utc(1_795_357_546, nanos);
             assert_eq!(Rfc3339Nano(at).to_string(), want);
             assert_eq!(parse_rfc3339(want), Some(at));
         }
+    }
+
+    #[test]
+    fn names_of_files_are_in_utc() {
+        assert_eq!(FileStamp(utc(0, 7_000)).to_string(), "19700101.000000.000007");
+        let leap_day = utc(951_827_696, 123_456_000);
+        assert_eq!(FileStamp(leap_day).to_string(), "20000229.123456.123456");
     }
 
     #[test]
@@ -157,18 +124,7 @@ mod tests {
 
     #[test]
     fn other_texts_are_no_moments() {
-        for text in [
-            "",
-            "2026-11-22",
-            "2026-11-22T14:25:46",
-            "2026-11-22T14:25:46.Z",
-            "2026-13-22T14:25:46Z",
-            "2026-11-22 14:25:46Z",
-            "1969-11-22T14:25:46Z",
-            "2026-11-22T14:25:46+2",
-            "2026-1é-22T14:25:46Z",
-            "1970-01-01T00:00:00+23:00",
-        ] {
+        for text in ["", "2026-11-22", "2026-11-22T14:25:46", "2026-13-22T14:25:46Z", "\u{e9}"] {
             assert_eq!(parse_rfc3339(text), None, "{text}");
         }
     }

@@ -8,7 +8,9 @@ use std::fs::{DirBuilder, File};
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
+
+use base::time::FileStamp;
 
 /// Makes the directory of a log with its first segment, locked, of `segment_bytes` zeros but for
 /// the head that `encoder` holds.
@@ -34,7 +36,7 @@ pub(crate) fn first_segment(
     remove_leftovers(dir)?;
     disk.rename(&beside, dir)?;
     if let Err(e) = sync_parent(disk, dir) {
-        let broken = with_suffix(dir, &format!(".broken.{}", stamp(SystemTime::now())));
+        let broken = with_suffix(dir, &format!(".broken.{}", FileStamp(SystemTime::now())));
         disk.rename(dir, &broken)?;
         return Err(e);
     }
@@ -81,49 +83,4 @@ fn with_suffix(dir: &Path, suffix: &str) -> PathBuf {
     let mut name = dir.components().as_path().as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
-}
-
-/// `YYYYMMDD.HHMMSS.ffffff` in UTC.
-fn stamp(time: SystemTime) -> String {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (days, seconds) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-    let (year, month, day) = civil_date(days);
-    format!(
-        "{year:04}{month:02}{day:02}.{:02}{:02}{:02}.{:06}",
-        seconds / 3600,
-        seconds / 60 % 60,
-        seconds % 60,
-        since.subsec_micros()
-    )
-}
-
-/// Year, month and day of a day counted from 1970-01-01, by eras of 400 years from 0000-03-01.
-fn civil_date(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let era = days / 146_097;
-    let day_of_era = days % 146_097;
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::Duration;
-
-    #[test]
-    fn the_stamp_of_a_broken_log_is_utc_with_microseconds() {
-        let at = |seconds, micros| {
-            stamp(UNIX_EPOCH + Duration::from_secs(seconds) + Duration::from_micros(micros))
-        };
-        assert_eq!(at(0, 7), "19700101.000000.000007");
-        assert_eq!(at(951_827_696, 123_456), "20000229.123456.123456");
-        assert_eq!(at(4_107_542_399, 0), "21000228.235959.000000");
-        assert_eq!(at(4_107_542_400, 0), "21000301.000000.000000");
-    }
 }

@@ -111,6 +111,21 @@ fn flags_are_read_from_the_environment() {
     }
 }
 
+/// The zone in the form that needs no tables on the machine.
+#[test]
+fn log_lines_carry_the_local_time() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let server = Server::builder(Kind::Ours, dir.path()).env("TZ", "IST-5:30").start();
+    let log = server.log();
+    let line: serde_json::Value = log
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .find(|line: &serde_json::Value| line["msg"] == "ready to serve client requests")
+        .expect("the line");
+    let time = line["ts"].as_str().expect("a time");
+    assert!(time.len() == 31 && time.ends_with("+0530"), "{time}");
+}
+
 #[test]
 fn a_variable_beside_its_flag_is_a_conflict() {
     // Another value, the same, and none at all.
