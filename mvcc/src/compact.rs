@@ -17,6 +17,7 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use backend::Rows as _;
 use base::schema::{self, Bucket};
@@ -28,6 +29,7 @@ use crate::error::Error;
 use crate::hash::{KvHasher, walk_rows};
 use crate::index::CompactCursor;
 use crate::kv::KeyValue;
+use crate::options::CompactionStep;
 use crate::private;
 use crate::read::row_bound;
 use crate::store::{NEVER_COMPACTED, Shared};
@@ -156,7 +158,7 @@ impl Progress {
     }
 
     /// Sleeps between batches; whether to go on.
-    fn pause(&self, pause: std::time::Duration) -> bool {
+    fn pause(&self, pause: Duration) -> bool {
         let mut state = self.state.lock();
         if !state.stop && !pause.is_zero() {
             // Woken early by a new job or by the end; a shorter pause does no harm.
@@ -236,16 +238,21 @@ struct Doomed {
 
 /// Finds the rows to delete by reading all.
 fn walk(shared: &Shared, at: i64, mut hasher: Option<KvHasher>) -> Result<bool, Error> {
+    let began = Instant::now();
     let mut cursor = Some(CompactCursor::new(at));
     while let Some(from) = cursor {
         // The lock is free between the steps.
         cursor = shared.index.write().compact_step(from, |_| {});
     }
+    let observer = &shared.options.compaction_observer;
+    observer.tell(CompactionStep::Index(began.elapsed()));
     let mut from = row_bound(0).to_vec();
     loop {
+        let began = Instant::now();
         let mut doomed = Vec::new();
         let last = walk_batch(shared, at, &mut from, hasher.as_mut(), &mut doomed)?;
         delete(shared, &doomed, last.then_some(at))?;
+        observer.tell(CompactionStep::Batch { rows: doomed.len(), took: began.elapsed() });
         if last {
             break;
         }
@@ -295,22 +302,29 @@ fn walk_batch(
 
 /// Finds the rows to delete in what the index forgets.
 fn delete_forgotten(shared: &Shared, at: i64) -> Result<bool, Error> {
+    let observer = &shared.options.compaction_observer;
+    let mut index_took = Duration::ZERO;
     let mut cursor = Some(CompactCursor::new(at));
     while cursor.is_some() {
         // All forgotten rows of a key come in one step, hence in one round.
         let mut rows = Vec::new();
+        let began = Instant::now();
         while let Some(from) = cursor.take_if(|_| rows.len() < FORGOTTEN_ROWS_MAX) {
             cursor = shared.index.write().compact_step(from, |row| rows.push(row));
         }
+        index_took += began.elapsed();
         rows.sort_unstable();
         for rows in rows.chunks(shared.options.compaction_batch_rows.max(1)) {
+            let began = Instant::now();
             delete(shared, &with_keys(shared, rows)?, None)?;
+            observer.tell(CompactionStep::Batch { rows: rows.len(), took: began.elapsed() });
             if !shared.progress.pause(shared.options.compaction_pause) {
                 return Ok(false);
             }
         }
     }
     delete(shared, &[], Some(at))?;
+    observer.tell(CompactionStep::Index(index_took));
     Ok(true)
 }
 

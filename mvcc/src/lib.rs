@@ -48,7 +48,7 @@ pub use error::Error;
 pub use hash::{KvHash, hash_buckets};
 pub use index::KeyState;
 pub use kv::KeyValue;
-pub use options::Options;
+pub use options::{CompactionStep, Observer, Options};
 pub use read::{Found, KeyMeta, Page};
 pub use restore::Opened;
 pub use store::Store;

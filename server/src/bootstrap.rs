@@ -12,18 +12,21 @@ mod dirs;
 mod force;
 mod remote;
 
+use std::sync::Arc;
+
 use apply::{StateMachine, quota::Quota};
 use backend::{Backend, Rows as _};
 use base::schema::{self, Bucket};
 use base::{ConfState, Member};
 use bytes::Bytes;
-use mvcc::Store;
+use mvcc::{CompactionStep, Observer, Store};
 use prost::Message as _;
 use proto::raftpb;
 use raftnode::{Boot, Founder, LogPosition};
 use wal::{Entry, Metadata, Recovered, SnapDir, Wal};
 
 use crate::config::Config;
+use crate::metrics::Metrics;
 
 pub use cluster::Identity;
 pub use dirs::DataDir;
@@ -85,7 +88,7 @@ impl std::fmt::Debug for Booted {
 ///
 /// # Errors
 /// The first thing that stands in the way; nothing that was there is changed then.
-pub fn boot(config: &Config, ask: &dyn Ask) -> Result<Booted, Error> {
+pub fn boot(config: &Config, store_options: mvcc::Options, ask: &dyn Ask) -> Result<Booted, Error> {
     let dirs = DataDir::open(config)?;
     let initialized = Wal::exists(&dirs.wal)?;
     // Flags are checked before anything is made; restarts do not look at them.
@@ -96,7 +99,7 @@ pub fn boot(config: &Config, ask: &dyn Ask) -> Result<Booted, Error> {
     let backend = Backend::open(&backend_path, &backend::Options::default())?;
     let backend = take_over_staged(&dirs, backend)?;
     defragment_if_wasteful(config, &backend)?;
-    let opened = Store::open(backend, store_options(config))?;
+    let opened = Store::open(backend, store_options)?;
     let machine = StateMachine::open(opened, machine_options(config))?;
     match identity {
         Some(identity) => found(config, dirs, machine, snap_dir, &identity),
@@ -134,11 +137,19 @@ fn identify(config: &Config, ask: &dyn Ask) -> Result<Identity, Error> {
     Ok(identity)
 }
 
-/// How a store is opened.
-pub fn store_options(config: &Config) -> mvcc::Options {
+/// How a store is opened; what its compactions do is counted.
+pub fn store_options(config: &Config, metrics: &Arc<Metrics>) -> mvcc::Options {
+    let metrics = metrics.clone();
     mvcc::Options {
         compaction_batch_rows: config.compaction_batch_limit,
         compaction_pause: config.compaction_sleep,
+        compaction_observer: Observer::new(move |step| match step {
+            CompactionStep::Index(took) => metrics.index_pause_ms.observe_ms(took),
+            CompactionStep::Batch { rows, took } => {
+                metrics.compaction_keys.add(u64::try_from(rows).unwrap_or(u64::MAX));
+                metrics.compaction_pause_ms.observe_ms(took);
+            }
+        }),
         ..mvcc::Options::default()
     }
 }

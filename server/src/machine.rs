@@ -192,8 +192,7 @@ impl Machine {
         let (began, metrics) = (Instant::now(), self.around.metrics.clone());
         self.inner.store().when_compacted(revision, move || {
             let took = began.elapsed();
-            let took_ms = u32::try_from(took.as_millis()).unwrap_or(u32::MAX);
-            metrics.compaction_ms.observe_value(took_ms);
+            metrics.compaction_ms.observe_ms(took);
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             metrics.compaction_last.set(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
             tracing::info!(

@@ -89,7 +89,7 @@ pub struct Histogram<const N: usize> {
     bounds: &'static [f64; N],
     buckets: [AtomicU64; N],
     beyond: AtomicU64,
-    sum_nanos: AtomicU64,
+    sum_units: AtomicU64,
 }
 
 impl<const N: usize> Histogram<N> {
@@ -99,7 +99,7 @@ impl<const N: usize> Histogram<N> {
             bounds,
             buckets: std::array::from_fn(|_| AtomicU64::new(0)),
             beyond: AtomicU64::new(0),
-            sum_nanos: AtomicU64::new(0),
+            sum_units: AtomicU64::new(0),
         }
     }
 
@@ -109,19 +109,25 @@ impl<const N: usize> Histogram<N> {
         self.count(duration.as_secs_f64(), nanos);
     }
 
+    /// Counts a duration, in milliseconds.
+    pub fn observe_ms(&self, duration: Duration) {
+        let units = u64::try_from(duration.as_nanos().saturating_mul(1000)).unwrap_or(u64::MAX);
+        self.count(duration.as_secs_f64() * 1000.0, units);
+    }
+
     /// Counts a number.
     pub fn observe_value(&self, value: u32) {
         self.count(f64::from(value), u64::from(value).saturating_mul(1_000_000_000));
     }
 
-    fn count(&self, value: f64, nanos: u64) {
+    fn count(&self, value: f64, units: u64) {
         // Nearly every observation falls into one of the first buckets.
         let bucket = match self.bounds.iter().position(|&bound| value <= bound) {
             Some(at) => &self.buckets[at],
             None => &self.beyond,
         };
         bucket.fetch_add(1, Ordering::Relaxed);
-        self.sum_nanos.fetch_add(nanos, Ordering::Relaxed);
+        self.sum_units.fetch_add(units, Ordering::Relaxed);
     }
 
     /// Cumulative counts by upper bound, the whole count and the sum.
@@ -133,7 +139,7 @@ impl<const N: usize> Histogram<N> {
         });
         let rows = rows.collect();
         total += self.beyond.load(Ordering::Relaxed);
-        let sum = super::text::to_f64(self.sum_nanos.load(Ordering::Relaxed)) / 1e9;
+        let sum = super::text::to_f64(self.sum_units.load(Ordering::Relaxed)) / 1e9;
         Reading { rows, total, sum }
     }
 }

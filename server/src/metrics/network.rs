@@ -148,16 +148,12 @@ fn streams(p: &mut Page, m: &Metrics) {
     p.family(
         "etcd_network_server_stream_failures_total",
         Kind::Counter,
-        "Failed sends and receives on server streams.",
+        "Requests on server streams that could not be received.",
     );
-    let failures = [
-        ("lease-keepalive", "receive", &m.keepalive_receive_failures),
-        ("lease-keepalive", "send", &m.keepalive_send_failures),
-        ("watch", "receive", &m.watch_receive_failures),
-        ("watch", "send", &m.watch_send_failures),
-    ];
-    for (api, kind, counter) in failures.iter().filter(|f| f.2.get() > 0) {
-        p.sample(&[("API", api), ("Type", kind)], to_f64(counter.get()));
+    let failures =
+        [("lease-keepalive", &m.keepalive_receive_failures), ("watch", &m.watch_receive_failures)];
+    for (api, counter) in failures.iter().filter(|(_, counter)| counter.get() > 0) {
+        p.sample(&[("API", api), ("Type", "receive")], to_f64(counter.get()));
     }
 }
 

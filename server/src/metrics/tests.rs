@@ -61,7 +61,7 @@ fn busy() -> String {
     metrics.request_done(RequestType::Put, Duration::from_millis(1), true);
     metrics.range_done(Duration::from_millis(1), true);
     metrics.client_requests.count(Some("3.5"), false);
-    metrics.watch_send_failures.inc();
+    metrics.watch_receive_failures.inc();
     metrics.check_done("readyz", "non_learner", true);
     metrics.cluster_version_set("3.6".to_owned());
     metrics.cluster_version_set("3.7".to_owned());

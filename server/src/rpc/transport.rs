@@ -5,6 +5,7 @@ use http::HeaderMap;
 use tonic::{Code, Status};
 
 use super::routes::{Lost, split};
+use crate::metrics::Counter;
 
 /// A status that replaces `status` if the transport made it in words of its own.
 pub(super) fn reword(status: &Status, message_bytes_max: usize) -> Option<Status> {
@@ -23,8 +24,13 @@ pub(super) fn reword(status: &Status, message_bytes_max: usize) -> Option<Status
     }
 }
 
-/// The status that ends a stream whose next request could not be received.
-pub(super) fn not_received(status: Status, message_bytes_max: usize) -> Status {
+/// The status that ends a stream whose next request could not be received. A client that left is
+/// no failure.
+pub(super) fn not_received(status: Status, message_bytes_max: usize, failures: &Counter) -> Status {
+    let left = matches!(status.code(), Code::Cancelled | Code::Unknown | Code::Unavailable);
+    if !left {
+        failures.inc();
+    }
     reword(&status, message_bytes_max).unwrap_or(status)
 }
 

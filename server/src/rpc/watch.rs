@@ -13,7 +13,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base::KeyRange;
 use bytes::{Buf, Bytes};
@@ -130,7 +130,10 @@ impl<N: Node> WatchAnswers<N> {
                 Poll::Ready(Some(request)) => {
                     self.metrics.grpc.all()[self.method].received.inc();
                     let bytes_max = self.settings.message_bytes_max();
-                    self.take(request.map_err(|it| transport::not_received(it, bytes_max))?)?;
+                    let failures = &self.metrics.watch_receive_failures;
+                    let lost = |status| transport::not_received(status, bytes_max, failures);
+                    let request = request.map_err(lost)?;
+                    self.take(request)?;
                 }
             }
         }
@@ -179,17 +182,40 @@ impl<N: Node> WatchAnswers<N> {
         if let Some(ticks) = &mut self.ticks {
             // Polled until it waits, so that the next tick wakes this task.
             while ticks.poll_tick(cx).is_ready() {
+                let began = Instant::now();
                 self.stream.progress_tick();
+                self.metrics.watch_progress_seconds.observe(began.elapsed());
             }
         }
         match self.stream.poll_next(cx) {
-            Poll::Ready(Some(response)) => Poll::Ready(Ok(self.answer(response))),
+            Poll::Ready(Some(response)) => Poll::Ready(Ok(self.timed_answer(response))),
             Poll::Ready(None) => Poll::Ready(Err(RpcError::Stopped.into())),
             Poll::Pending => match self.loss.as_mut().map(|loss| loss.poll_lost(cx)) {
                 Some(Poll::Ready(())) => Poll::Ready(Err(RpcError::NoLeader.into())),
                 Some(Poll::Pending) | None => Poll::Pending,
             },
         }
+    }
+
+    /// The response to send, and how long it took to make.
+    fn timed_answer(&mut self, response: mvcc::Response) -> WatchResponse {
+        let count = match response.body {
+            Body::Events(_, count) => Some(count),
+            Body::Progress => None,
+            Body::Created | Body::Refused(_) | Body::Canceled | Body::Compacted(_) => Some(0),
+        };
+        let began = Instant::now();
+        let answer = self.answer(response);
+        let took = began.elapsed();
+        match count {
+            None => {}
+            Some(0) => self.metrics.watch_control_seconds.observe(took),
+            Some(count) => {
+                self.metrics.watch_batch_seconds.observe(took);
+                self.metrics.watch_event_seconds.observe(took / count);
+            }
+        }
+        answer
     }
 
     fn answer(&mut self, response: mvcc::Response) -> WatchResponse {
