@@ -16,8 +16,8 @@ use crate::facts;
 use crate::lease_keeper::Renewal;
 use crate::proposer::ProposeError;
 use crate::reads::BarrierError;
-use crate::rpc::RpcError;
 use crate::rpc::node;
+use crate::rpc::{Closing, RpcError};
 use crate::state::Shared;
 
 impl From<ProposeError> for RpcError {
@@ -97,6 +97,10 @@ impl node::Board for Shared {
 
     fn members(&self) -> Vec<Member> {
         self.state.cluster.read().members.iter().cloned().collect()
+    }
+
+    fn closing(&self) -> Closing {
+        self.closing.clone()
     }
 
     fn status(&self) -> node::Status {

@@ -166,12 +166,14 @@ impl Running {
         let runtime = peer_runtime()?;
         let dial: Arc<dyn Dial> = Arc::new(PeerDial::new(sockets.peer_tls));
         let ask = BootAsk { dial: dial.clone(), runtime: &runtime };
-        let booted = bootstrap::boot(&config, &ask).map_err(|e| chain(&e))?;
+        let metrics = Arc::new(Metrics::new(config.extensive_metrics));
+        let store_options = bootstrap::store_options(&config, &metrics);
+        let booted = bootstrap::boot(&config, store_options, &ask).map_err(|e| chain(&e))?;
         tracing::info!("bootstrap successfully");
         let restarted = booted.members.is_empty();
         let network = Network { dial, runtime: runtime.handle().clone() };
         let Member { shared, node, snapshots, dirs } =
-            Member::start(config, booted, &network, end)?;
+            Member::start(config, booted, &network, metrics, end)?;
         let facts: Arc<dyn Facts> = Arc::new(MemberFacts(shared.clone()));
         sockets.client_tls.log_start(&shared.config);
         for (name, listeners) in [("peer", &sockets.peer), ("metrics", &sockets.metrics)] {
@@ -210,8 +212,9 @@ impl Running {
     pub fn stop(self) {
         let shared = self.shared;
         log_close(&shared, "closing etcd server");
-        // Watches never end by themselves; everything else may finish what it is at.
+        // These streams never end by themselves; everything else may finish what it is at.
         shared.hub.close();
+        shared.closing.close();
         self.servers.stop(shared.config.request_timeout());
         match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime.block_on(shared.leave_leadership()),
@@ -343,6 +346,7 @@ impl Member {
         config: Config,
         booted: Booted,
         network: &Network,
+        metrics: Arc<Metrics>,
         end: SyncSender<End>,
     ) -> Result<Member, String> {
         let store = booted.machine.store().clone();
@@ -352,7 +356,7 @@ impl Member {
         let Booted { dirs, wal, recovered, boot, machine, snap_dir, member_id, cluster_id, .. } =
             booted;
         let state = machine.state().clone();
-        let metrics = metrics(&config, wal.stats(), &state);
+        go_on(&metrics, wal.stats(), &state);
         let hub = WatchHub::start(Arc::new(store.clone()), store.current_revision())
             .map_err(|e| format!("start watch thread: {e}"))?;
         let keeper = Arc::new(Keeper::default());
@@ -374,7 +378,7 @@ impl Member {
                 snapshot_count: config.snapshot_count,
                 slow: config.warning_apply,
                 stores: stores.clone(),
-                store_options: bootstrap::store_options(&config),
+                store_options: bootstrap::store_options(&config, &metrics),
                 peers: wires.peers.clone(),
                 images: wires.images,
                 snap_dir: snap_dir.clone(),
@@ -424,6 +428,7 @@ impl Member {
             metrics,
             board,
             quota,
+            closing: rpc::Closing::default(),
         });
         hasten_election(&shared);
         Ok(Member { shared, node, snapshots, dirs })
@@ -439,13 +444,11 @@ fn limits(config: &Config) -> Limits {
 }
 
 /// Counters that go on from what is stored.
-fn metrics(config: &Config, stats: Arc<wal::Stats>, state: &apply::State) -> Arc<Metrics> {
-    let metrics = Metrics::new(config.extensive_metrics);
+fn go_on(metrics: &Metrics, stats: Arc<wal::Stats>, state: &apply::State) {
     metrics.watch_wal(stats);
     if let Some(version) = state.cluster.read().version {
         metrics.cluster_version_set(format!("{}.{}", version.major, version.minor));
     }
-    Arc::new(metrics)
 }
 
 fn raft_config(config: &Config, member_id: u64) -> raftnode::Config {
@@ -572,6 +575,5 @@ fn rpc_service(shared: &Arc<Shared>) -> rpc::Grpc<Shared> {
         watch_progress_interval: config.watch_progress_interval,
         slow_request: config.warning_unary,
     };
-    let health = Arc::new(rpc::Health::default());
-    rpc::Grpc::new(shared.clone(), settings, shared.metrics.clone(), health)
+    rpc::Grpc::new(shared.clone(), settings, shared.metrics.clone())
 }

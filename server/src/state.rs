@@ -15,6 +15,7 @@ use crate::metrics::Metrics;
 use crate::peers::Peers;
 use crate::proposer::Proposer;
 use crate::reads::{self, BarrierError};
+use crate::rpc::Closing;
 
 /// Facts the state machine's thread writes and everybody reads.
 #[derive(Debug, Default)]
@@ -88,6 +89,8 @@ pub struct Shared {
     pub board: Arc<StatusBoard>,
     /// The quota, for the check before proposing.
     pub quota: apply::quota::Quota,
+    /// Ends the streams of clients.
+    pub closing: Closing,
 }
 
 impl std::fmt::Debug for Shared {

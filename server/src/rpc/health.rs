@@ -9,38 +9,29 @@ use proto::healthpb::{
     HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse,
 };
 use proto::server::health_server;
-use tokio::sync::watch;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
-/// Whether the member serves, for whoever asks.
-#[derive(Debug)]
-pub struct Health {
-    serving: watch::Sender<bool>,
-}
+use super::errors::RpcError;
+use super::stream_end::{Closing, Waiting};
 
-impl Default for Health {
-    fn default() -> Self {
-        Self { serving: watch::Sender::new(true) }
-    }
+/// Whether the member serves: until it ends.
+#[derive(Debug)]
+pub(super) struct Health {
+    closing: Closing,
 }
 
 fn answer(status: ServingStatus) -> HealthCheckResponse {
     HealthCheckResponse { status: status.into() }
 }
 
-fn status(serving: bool) -> ServingStatus {
-    if serving { ServingStatus::Serving } else { ServingStatus::NotServing }
-}
-
 impl Health {
-    /// Tells everybody that the member serves, or does not.
-    pub fn set_serving(&self, serving: bool) {
-        self.serving.send_replace(serving);
+    pub(super) fn new(closing: Closing) -> Self {
+        Self { closing }
     }
 
-    fn now(&self) -> HealthCheckResponse {
-        answer(status(*self.serving.borrow()))
+    fn now(&self) -> ServingStatus {
+        if self.closing.is_closed() { ServingStatus::NotServing } else { ServingStatus::Serving }
     }
 }
 
@@ -51,7 +42,7 @@ impl health_server::Health for Health {
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
         if request.into_inner().service.is_empty() {
-            Ok(Response::new(self.now()))
+            Ok(Response::new(answer(self.now())))
         } else {
             Err(Status::not_found("unknown service"))
         }
@@ -61,7 +52,7 @@ impl health_server::Health for Health {
         &self,
         _: Request<HealthListRequest>,
     ) -> Result<Response<HealthListResponse>, Status> {
-        let statuses = BTreeMap::from([(String::new(), self.now())]);
+        let statuses = BTreeMap::from([(String::new(), answer(self.now()))]);
         Ok(Response::new(HealthListResponse { statuses }))
     }
 
@@ -72,51 +63,24 @@ impl health_server::Health for Health {
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthStream>, Status> {
         let known = request.into_inner().service.is_empty();
-        let mut changes = self.serving.subscribe();
-        changes.mark_changed();
-        Ok(Response::new(HealthStream {
-            known,
-            last: None,
-            changes: Some(Box::pin(next(changes))),
-        }))
+        let first = if known { self.now() } else { ServingStatus::ServiceUnknown };
+        Ok(Response::new(HealthStream { first: Some(first), closing: self.closing.wait() }))
     }
 }
 
-type Next = Pin<Box<dyn Future<Output = Option<watch::Receiver<bool>>> + Send>>;
-
-async fn next(mut changes: watch::Receiver<bool>) -> Option<watch::Receiver<bool>> {
-    changes.changed().await.ok()?;
-    Some(changes)
-}
-
-/// The state at first, then each change.
-pub struct HealthStream {
-    known: bool,
-    last: Option<ServingStatus>,
-    changes: Option<Next>,
+/// The state, which stays until the member ends.
+pub(super) struct HealthStream {
+    first: Option<ServingStatus>,
+    closing: Waiting,
 }
 
 impl Stream for HealthStream {
     type Item = Result<HealthCheckResponse, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            let Some(waiting) = &mut self.changes else { return Poll::Ready(None) };
-            let Poll::Ready(changed) = waiting.as_mut().poll(cx) else { return Poll::Pending };
-            let Some(mut changes) = changed else {
-                self.changes = None;
-                continue;
-            };
-            let status = if self.known {
-                status(*changes.borrow_and_update())
-            } else {
-                ServingStatus::ServiceUnknown
-            };
-            self.changes = Some(Box::pin(next(changes)));
-            if self.last != Some(status) {
-                self.last = Some(status);
-                return Poll::Ready(Some(Ok(answer(status))));
-            }
+        if let Some(status) = self.first.take() {
+            return Poll::Ready(Some(Ok(answer(status))));
         }
+        self.closing.as_mut().poll(cx).map(|()| Some(Err(RpcError::Stopped.into())))
     }
 }

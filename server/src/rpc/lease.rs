@@ -20,7 +20,7 @@ use super::errors::RpcError;
 use super::header;
 use super::kv::mismatched;
 use super::node::{Applied, Node};
-use super::stream_end::LeaderLoss;
+use super::stream_end::{LeaderLoss, Waiting};
 use super::{Settings, serve, transport};
 use crate::metrics::Metrics;
 
@@ -92,6 +92,7 @@ impl<N: Node> lease_server::Lease for Leases<N> {
             message_bytes_max: self.settings.message_bytes_max(),
             requests: request.into_inner(),
             renewal: None,
+            closing: self.node.closing().wait(),
             loss,
             ended: false,
         }))
@@ -136,6 +137,7 @@ pub(super) struct KeepAlives<N> {
     message_bytes_max: usize,
     requests: Streaming<LeaseKeepAliveRequest>,
     renewal: Option<Renewal>,
+    closing: Waiting,
     loss: Option<LeaderLoss<N>>,
     ended: bool,
 }
@@ -162,7 +164,8 @@ impl<N: Node> KeepAlives<N> {
                 Poll::Pending => break,
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Ready(Some(Err(status))) => {
-                    let status = transport::not_received(status, self.message_bytes_max);
+                    let failures = &self.metrics.keepalive_receive_failures;
+                    let status = transport::not_received(status, self.message_bytes_max, failures);
                     return Poll::Ready(Some(Err(status)));
                 }
                 Poll::Ready(Some(Ok(request))) => {
@@ -170,6 +173,10 @@ impl<N: Node> KeepAlives<N> {
                     self.renewal = Some(Box::pin(renew(self.node.clone(), request.id)));
                 }
             }
+        }
+        // What was asked is answered first.
+        if self.renewal.is_none() && self.closing.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Some(Err(RpcError::Stopped.into())));
         }
         match self.loss.as_mut().map(|loss| loss.poll_lost(cx)) {
             Some(Poll::Ready(())) => Poll::Ready(Some(Err(RpcError::NoLeader.into()))),

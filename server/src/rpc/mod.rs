@@ -34,8 +34,8 @@ mod watch;
 use std::time::Duration;
 
 pub use errors::RpcError;
-pub use health::Health;
 pub use serve::Grpc;
+pub use stream_end::Closing;
 
 /// What the services need of the configuration.
 #[derive(Debug, Clone, Copy)]

@@ -10,6 +10,7 @@ use proto::etcdserverpb::{AlarmMember, LeaseTimeToLiveRequest, RangeRequest, Txn
 use proto::request::Kind;
 
 use super::errors::RpcError;
+use super::stream_end::Closing;
 use crate::backup::Chunks;
 
 /// Who this member is and what it knows at the moment; all answers are immediate.
@@ -30,6 +31,8 @@ pub trait Board: Send + Sync + 'static {
     fn members(&self) -> Vec<Member>;
     /// The facts of a status answer.
     fn status(&self) -> Status;
+    /// Tells streams that the member ends.
+    fn closing(&self) -> Closing;
 }
 
 /// Facts of a status answer that no other call gives.

@@ -135,19 +135,14 @@ impl<N: Node> Servers<N> {
 
 impl<N: Node> Grpc<N> {
     /// All services of one member.
-    pub fn new(
-        node: Arc<N>,
-        settings: Settings,
-        metrics: Arc<Metrics>,
-        health: Arc<Health>,
-    ) -> Self {
+    pub fn new(node: Arc<N>, settings: Settings, metrics: Arc<Metrics>) -> Self {
         let services = Services {
             kv: Arc::new(Kv::new(node.clone(), settings)),
             watch: Arc::new(Watches::new(node.clone(), settings, metrics.clone())),
             lease: Arc::new(Leases::new(node.clone(), settings, metrics.clone())),
             cluster: Arc::new(Cluster { node: node.clone() }),
             maintenance: Arc::new(Maintenance { node: node.clone() }),
-            health,
+            health: Arc::new(Health::new(node.closing())),
         };
         let routes = Routes::new(&metrics.grpc);
         let range = routes.find("/etcdserverpb.KV/Range");

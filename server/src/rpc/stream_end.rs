@@ -1,10 +1,13 @@
-//! Ends a stream that wants a leader when there has been none for a while.
+//! Ends streams: one that wants a leader when there has been none for a while, and those that
+//! would wait for their clients when the member ends.
 
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::node::Board;
@@ -36,5 +39,29 @@ impl<N: Board> LeaderLoss<N> {
             }
         }
         Poll::Pending
+    }
+}
+
+/// Tells streams that the member ends.
+#[derive(Clone, Debug, Default)]
+pub struct Closing(watch::Sender<bool>);
+
+/// Ready when the member ends.
+pub(super) type Waiting = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl Closing {
+    /// Ends all streams that wait for their clients, now and from now on.
+    pub fn close(&self) {
+        self.0.send_replace(true);
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    pub(super) fn wait(&self) -> Waiting {
+        let mut closed = self.0.subscribe();
+        // Without a sender nobody serves any more.
+        Box::pin(async move { drop(closed.wait_for(|closed| *closed).await) })
     }
 }

@@ -17,6 +17,7 @@ use proto::mvccpb::KeyValue;
 use proto::raw;
 use proto::request::Kind;
 
+use crate::rpc::Closing;
 use crate::rpc::errors::RpcError;
 use crate::rpc::node::{Applied, Board, Leases, Reads, Status, TimeToLive, Watching, Writes};
 
@@ -75,6 +76,7 @@ pub(crate) struct Fake {
     /// What the next read of a range waits for.
     pub(crate) gate: Mutex<Option<std::sync::mpsc::Receiver<()>>>,
     next_lease: AtomicI64,
+    pub(crate) closing: Closing,
 }
 
 impl Fake {
@@ -94,6 +96,7 @@ impl Fake {
             leases: Mutex::default(),
             hub: WatchHub::start(Arc::new(NoHistory), 1).expect("a thread"),
             next_lease: AtomicI64::new(FIRST_LEASE),
+            closing: Closing::default(),
         })
     }
 
@@ -169,6 +172,10 @@ impl Board for Fake {
             client_urls: vec!["http://127.0.0.1:2379".into()],
             is_learner: false,
         }]
+    }
+
+    fn closing(&self) -> Closing {
+        self.closing.clone()
     }
 
     fn status(&self) -> Status {

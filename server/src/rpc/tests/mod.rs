@@ -15,7 +15,7 @@ use tonic::{Code, Status};
 
 pub(super) use fake::{CLUSTER_ID, FIRST_LEASE, Fake, MEMBER_ID, TERM};
 
-use super::{Grpc, Health, Settings};
+use super::{Grpc, Settings};
 use crate::metrics::Metrics;
 
 /// Small, so that large answers and long waits are cheap to make.
@@ -31,7 +31,6 @@ pub(super) const SETTINGS: Settings = Settings {
 struct Served {
     fake: Arc<Fake>,
     metrics: Arc<Metrics>,
-    health: Arc<Health>,
     address: String,
     client: Client,
 }
@@ -40,8 +39,7 @@ struct Served {
 async fn serve() -> Served {
     let fake = Fake::new();
     let metrics = Arc::new(Metrics::new(false));
-    let health = Arc::new(Health::default());
-    let grpc = Grpc::new(fake.clone(), SETTINGS, metrics.clone(), health.clone());
+    let grpc = Grpc::new(fake.clone(), SETTINGS, metrics.clone());
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
     let address = listener.local_addr().expect("bound").to_string();
     tokio::spawn(async move {
@@ -55,7 +53,7 @@ async fn serve() -> Served {
     });
     let options = Options { send_bytes_max: usize::MAX, ..Options::default() };
     let client = Client::new(&[&address], options).expect("well formed");
-    Served { fake, metrics, health, address, client }
+    Served { fake, metrics, address, client }
 }
 
 /// Code and text of a refusal.

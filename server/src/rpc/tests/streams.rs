@@ -207,6 +207,18 @@ async fn keep_alives_are_answered_one_by_one_until_half_closed() {
 }
 
 #[tokio::test]
+async fn idle_keep_alives_end_with_the_member() {
+    let served = serve().await;
+    let (_ask, asked) = mpsc::channel(1);
+    let mut lease = served.client.lease();
+    let mut answers =
+        lease.lease_keep_alive(ReceiverStream::new(asked)).await.expect("opened").into_inner();
+    served.fake.closing.close();
+    let ended = tokio::time::timeout(PATIENCE, answers.message()).await.expect("in time");
+    assert_eq!(refusal(ended), words(Code::Unavailable, "etcdserver: server stopped"));
+}
+
+#[tokio::test]
 async fn range_streams_make_up_the_whole_range() {
     let served = serve().await;
     for n in 0..25 {
@@ -240,8 +252,13 @@ async fn health_is_known_by_the_empty_name() {
 
     let mut changes = health.watch(known).await.expect("opened").into_inner();
     assert_eq!(next(&mut changes).await.status, 1);
-    served.health.set_serving(false);
-    assert_eq!(next(&mut changes).await.status, 2);
     let mut nobody = health.watch(unknown).await.expect("opened").into_inner();
     assert_eq!(next(&mut nobody).await.status, 3);
+    served.fake.closing.close();
+    for mut stream in [changes, nobody] {
+        let ended = tokio::time::timeout(PATIENCE, stream.message()).await.expect("in time");
+        assert_eq!(refusal(ended), words(Code::Unavailable, "etcdserver: server stopped"));
+    }
+    let known = HealthCheckRequest::default();
+    assert_eq!(health.check(known).await.expect("answered").into_inner().status, 2);
 }
