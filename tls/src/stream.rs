@@ -34,9 +34,11 @@ impl<S> Stream<S> {
     }
 }
 
-/// An error with the library's part of it in other words.
+/// An error with the library's part of it in other words: its own errors, and its advice on a
+/// connection that ends without a farewell, which is how killed processes leave.
 fn worded(error: io::Error) -> io::Error {
-    match error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
+    let is_ours = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
+    match is_ours || error.kind() == io::ErrorKind::UnexpectedEof {
         true => io::Error::new(error.kind(), text::describe(&error)),
         false => error,
     }

@@ -140,3 +140,18 @@ async fn handshakes_that_do_not_end_are_given_up() {
     assert_eq!(began.elapsed().as_secs(), 2 * tls::HANDSHAKE_TIMEOUT.as_secs());
     assert_eq!(tls::HANDSHAKE_TIMEOUT, Duration::from_secs(10));
 }
+
+#[tokio::test]
+async fn a_connection_that_ends_without_a_farewell_has_just_ended() {
+    let scene = Scene::new();
+    let (acceptor, connector) = (acceptor(scene.open_server()), connector(scene.client_with(None)));
+    let (near, far) = tokio::io::duplex(64 * 1024);
+    let server = async { drop(acceptor.accept(far, None).await.expect("in")) };
+    let client = async {
+        let mut stream = connector.connect(near, "localhost").await.expect("connected");
+        stream.read_to_end(&mut Vec::new()).await.expect_err("an end")
+    };
+    let ((), error) = tokio::join!(server, client);
+    assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof);
+    assert_eq!(error.to_string(), "EOF");
+}
