@@ -11,7 +11,8 @@
 //!  Traffic::start(plan) ──▶ Calls.check(&observed) whether one order explains all answers
 //!  Model::replay(wal entries).hash_kv(revision)  what the log says should be there
 //!  eventually(deadline, || condition)
-//!  own_network(), LoopDisk, Tmpfs              what needs root: skipped(…) where it is missing
+//!  Following::watch(tool, &server, args)         a tool that goes on, line by line
+//!  own_network(), Lan, LoopDisk, Tmpfs         what needs root: skipped(…) where that is missing
 //! ```
 //!
 //! Nothing here sleeps for luck: every wait has a condition and a deadline. A server's log is
@@ -22,7 +23,9 @@ mod asked;
 mod calls;
 mod cluster;
 mod disk;
+mod following;
 mod history;
+mod lan;
 mod linear;
 mod links;
 mod load;
@@ -31,6 +34,7 @@ mod network;
 mod ports;
 mod seed;
 mod server;
+mod table;
 mod tool;
 mod traffic;
 
@@ -38,13 +42,16 @@ pub use asked::{asked, asked_within, members, status};
 pub use calls::{Action, Call, Calls};
 pub use cluster::Cluster;
 pub use disk::{LoopDisk, Tmpfs};
+pub use following::Following;
 pub use history::{Event, Observed, hash_kv, observe, put};
+pub use lan::Lan;
 pub use links::{Line, Links};
 pub use load::{Change, Load, Outcomes};
 pub use model::Model;
 pub use network::own_network;
 pub use seed::{Rng, seed};
 pub use server::{Builder, Kind, Server};
+pub use table::table;
 pub use tool::{Output, Tool};
 pub use traffic::{Plan, Traffic};
 

@@ -215,6 +215,14 @@ impl Server {
         let body = answer.split_once("\r\n\r\n").map(|(_, b)| b.to_owned()).unwrap_or_default();
         Some((status, body))
     }
+
+    /// The sample of a metric without labels.
+    #[track_caller]
+    pub fn metric(&self, name: &str) -> f64 {
+        let (_, page) = self.http_get("/metrics").expect("metrics");
+        let sample = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        sample.unwrap_or_else(|| panic!("no {name}")).parse().expect("a number")
+    }
 }
 
 impl Builder {

@@ -1,6 +1,6 @@
 //! Three members that are told of each other.
 
-use integration_tests::{Cluster, Kind, Server, Tool, eventually, own_network};
+use integration_tests::{Cluster, Kind, Server, Tool, eventually, own_network, table};
 use sha1::{Digest, Sha1};
 
 use crate::{SOON, get, ours, skipped, target};
@@ -85,11 +85,11 @@ fn both_tools_print_the_three_members() {
     let second = cluster.members()[1].client_authority();
     for tool in [Tool::Ours, Tool::Reference] {
         let list = tool.run_at(&second, &["-w", "table", "member", "list"]);
-        let rows: Vec<Vec<&str>> = cells(&list.stdout);
         assert_eq!(list.stdout.lines().count(), 7, "{tool:?}: {}", list.stdout);
+        let (header, rows) = table(&list.stdout);
         let head = ["ID", "STATUS", "NAME", "PEER ADDRS", "CLIENT ADDRS", "IS LEARNER"];
-        assert_eq!(rows[0], head, "{tool:?}");
-        for ((id, name, peer, client), row) in expected.iter().zip(&rows[1..]) {
+        assert_eq!(header, head, "{tool:?}");
+        for ((id, name, peer, client), row) in expected.iter().zip(&rows) {
             let id = format!("{id:x}");
             let wanted = [id.as_str(), "started", name, peer, client, "false"];
             assert_eq!(row, &wanted, "{tool:?}");
@@ -104,18 +104,6 @@ fn both_tools_print_the_three_members() {
     }
     cluster.await_same_data();
     cluster.assert_no_panic();
-}
-
-/// The cells of a table's rows, rules left out.
-fn cells(table: &str) -> Vec<Vec<&str>> {
-    let is_row = |line: &&str| line.starts_with(['|', '│']);
-    let cells = |line| {
-        let cells = str::split(line, ['|', '│']).map(str::trim);
-        let mut cells: Vec<&str> = cells.skip(1).collect();
-        cells.pop();
-        cells
-    };
-    table.lines().filter(is_row).map(cells).collect()
 }
 
 /// `endpoint health` and `endpoint status`, one call for each endpoint.
@@ -145,10 +133,10 @@ fn each_endpoint(tool: Tool, cluster: &mut Cluster, expected: &[(u64, String, St
         for (id, _, _, client) in expected {
             let status = tool.run_at(client, &["-w", "table", "endpoint", "status"]);
             assert_eq!((status.code, status.stdout.lines().count()), (0, 5), "{status:?}");
-            let table = cells(&status.stdout);
+            let (header, cells) = table(&status.stdout);
             let cell = |name: &&str| {
-                let at = table[0].iter().position(|head| head == name);
-                table[1][at.unwrap_or_else(|| panic!("no {name} in {:?}", table[0]))].to_owned()
+                let at = header.iter().position(|head| head == name);
+                cells[0][at.unwrap_or_else(|| panic!("no {name} in {header:?}"))].clone()
             };
             let row: Vec<String> = ten.iter().map(cell).collect();
             assert_eq!(row[..2], [client.clone(), format!("{id:x}")], "{tool:?}");

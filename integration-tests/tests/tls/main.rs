@@ -4,7 +4,11 @@
 mod clients;
 mod http;
 mod peers;
+#[path = "../user/registry.rs"]
+mod registry;
 mod start;
+mod unit;
+mod walkthrough;
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -1,8 +1,8 @@
 //! History that is thrown away: by hand, by age and by number.
 
-use integration_tests::{Server, Tool, eventually};
+use integration_tests::{Following, Server, Tool, eventually};
 
-use crate::{BOTH, SOON, answer, metric, running};
+use crate::{BOTH, SOON, answer, running};
 
 const GONE: &str = "etcdserver: mvcc: required revision has been compacted";
 
@@ -50,7 +50,7 @@ fn young_history_stays_when_it_is_kept_by_age_or_by_number() {
             Tool::Ours.ok(&server, &["put", "k", value]);
         }
         assert_eq!(get_at(&server, 2), (0, "k\n1\n".to_owned(), String::new()), "{args:?}");
-        assert_eq!(metric(&server, "etcd_debugging_mvcc_compact_revision"), -1.0, "{args:?}");
+        assert_eq!(server.metric("etcd_debugging_mvcc_compact_revision"), -1.0, "{args:?}");
     }
 }
 
@@ -111,7 +111,7 @@ fn a_watch_from_a_compacted_revision_is_told_where_history_begins() {
     assert_eq!(told["Canceled"], true);
     assert_eq!(told["Events"], serde_json::Value::Null);
     // From the compacted revision itself nothing is missing.
-    let watch = crate::Following::watch(Tool::Ours, &server, &["k", "--rev=3"]);
+    let watch = Following::watch(Tool::Ours, &server, &["k", "--rev=3"]);
     watch.expect(&["PUT", "k", "2", "PUT", "k", "3"]);
 }
 
@@ -125,5 +125,5 @@ fn history_stays_gone_after_a_restart() {
     let server = server.kill().start();
     assert_eq!(get_at(&server, 2), gone());
     assert_eq!(get_at(&server, 3), (0, "k\n2\n".to_owned(), String::new()));
-    assert_eq!(metric(&server, "etcd_debugging_mvcc_compact_revision"), 3.0);
+    assert_eq!(server.metric("etcd_debugging_mvcc_compact_revision"), 3.0);
 }

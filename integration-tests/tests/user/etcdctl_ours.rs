@@ -1,11 +1,11 @@
 //! Our etcdctl beside the distribution's, on servers of ours: where 3.4 and 3.7 print the same,
 //! byte for byte; where they do not, what 3.7 prints.
 
-use integration_tests::{Kind, Output, Server, Tool};
+use integration_tests::{Following, Kind, Output, Server, Tool};
 
 use crate::mask::{insert_lease, lease_of, mask};
 use crate::script::{Allowed, SCRIPTS, Step};
-use crate::{Following, answer, running, without_client_log};
+use crate::{answer, running, without_client_log};
 
 /// Steps whose outputs differ between 3.4 and 3.7, and why that is right.
 const DIFFERENT: &[(&[&str], &str)] = &[

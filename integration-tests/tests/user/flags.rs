@@ -10,7 +10,7 @@ use std::time::Duration;
 use integration_tests::{Kind, Server, Tool, our_binary};
 use nix::sys::signal::Signal;
 
-use crate::{SOON, metric, running};
+use crate::{SOON, running};
 
 /// A server that should not start: its status, standard output and standard error.
 fn refused(args: &[&str], env: &[(&str, &str)]) -> (i32, String, String) {
@@ -69,7 +69,7 @@ fn the_flags_of_the_unit_serve_and_tell_systemd() {
     Tool::Ours.ok(&server, &["endpoint", "health"]);
     let members = Tool::Ours.ok(&server, &["member", "list"]);
     assert!(members.contains(", started, etcd-192.168.174.103, http://127.0.0.1:"), "{members}");
-    assert_eq!(metric(&server, "etcd_server_quota_backend_bytes"), 8_589_934_592.0);
+    assert_eq!(server.metric("etcd_server_quota_backend_bytes"), 8_589_934_592.0);
     let wal = server.data_dir().join("member/wal/0000000000000000-0000000000000000.wal");
     assert!(wal.exists(), "an empty --wal-dir is the usual place");
     let log = server.log();
@@ -95,7 +95,7 @@ fn flags_are_read_from_the_environment() {
         .env("ETCD_WAL_DIR", dir.path().join("wal").to_str().expect("plain"))
         .env("ETCD_NO_SUCH_FLAG", "x")
         .start();
-    assert_eq!(metric(&server, "etcd_server_quota_backend_bytes"), 1_234_567_890.0);
+    assert_eq!(server.metric("etcd_server_quota_backend_bytes"), 1_234_567_890.0);
     assert!(dir.path().join("wal/0000000000000000-0000000000000000.wal").exists());
     let (code, _, stderr) =
         crate::answer(Tool::Ours, &server, &["txn"], "\nput a 1\nput b 2\nput c 3\n\n\n");
@@ -366,12 +366,12 @@ const FAMILIES: [(&str, &str); 20] = [
 #[test]
 fn the_metrics_page_can_be_read_and_counts() {
     let (_dir, server) = running(&["--metrics=extensive"]);
-    let puts_before = metric(&server, "etcd_mvcc_put_total");
+    let puts_before = server.metric("etcd_mvcc_put_total");
     for value in ["1", "2", "3"] {
         Tool::Ours.ok(&server, &["put", "k", value]);
     }
-    assert_eq!(metric(&server, "etcd_mvcc_put_total"), puts_before + 3.0);
-    assert_eq!(metric(&server, "etcd_server_has_leader"), 1.0);
+    assert_eq!(server.metric("etcd_mvcc_put_total"), puts_before + 3.0);
+    assert_eq!(server.metric("etcd_server_has_leader"), 1.0);
     let (status, head, page) = http(&server, "GET", "/metrics", "x");
     assert_eq!(status, 200);
     assert!(head.contains("\r\ncontent-type: text/plain; version=0.0.4; charset=utf-8"), "{head}");

@@ -7,15 +7,14 @@ mod flags;
 #[path = "../oracle/mask.rs"]
 mod mask;
 mod quota;
+mod registry;
 #[path = "../oracle/script.rs"]
 mod script;
 mod walkthrough;
 
-use integration_tests::{Kind, Output, Server, Tool, eventually};
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
-use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
+
+use integration_tests::{Kind, Output, Server, Tool};
 
 /// Longest wait for anything that should take milliseconds.
 const SOON: Duration = Duration::from_secs(20);
@@ -42,63 +41,4 @@ fn without_client_log(output: Output) -> Output {
 fn answer(tool: Tool, server: &Server, args: &[&str], input: &str) -> (i32, String, String) {
     let output = without_client_log(tool.run_with_input(server, args, input.as_bytes()));
     (output.code, output.stdout, output.stderr)
-}
-
-/// The sample of a metric without labels.
-fn metric(server: &Server, name: &str) -> f64 {
-    let (_, page) = server.http_get("/metrics").expect("metrics");
-    let sample = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    sample.unwrap_or_else(|| panic!("no {name}")).parse().expect("a number")
-}
-
-/// A tool that goes on until it is dropped, its lines as they come.
-struct Following {
-    child: Child,
-    lines: Receiver<String>,
-}
-
-impl Following {
-    /// Starts `watch` and waits until the server knows of it.
-    fn watch(tool: Tool, server: &Server, args: &[&str]) -> Self {
-        let before = metric(server, "etcd_debugging_mvcc_watcher_total");
-        let mut child = tool
-            .command(server)
-            .arg("watch")
-            .args(args)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("start etcdctl");
-        let stdout = BufReader::new(child.stdout.take().expect("piped"));
-        let (sender, lines) = channel();
-        std::thread::spawn(move || {
-            let lines = stdout.lines().map_while(Result::ok);
-            lines.take_while(|line| sender.send(line.clone()).is_ok()).for_each(drop);
-        });
-        eventually("the watch is there", SOON, || {
-            (metric(server, "etcd_debugging_mvcc_watcher_total") > before).then_some(())
-        });
-        Self { child, lines }
-    }
-
-    /// The next lines, each within its time.
-    fn expect(&self, lines: &[&str]) {
-        for line in lines {
-            assert_eq!(self.lines.recv_timeout(SOON).as_deref(), Ok(*line));
-        }
-    }
-
-    /// Nothing more was printed, and it still runs.
-    fn goes_on(&mut self) {
-        assert_eq!(self.lines.try_recv().ok(), None);
-        assert!(self.child.try_wait().expect("wait").is_none(), "the watch has ended");
-    }
-}
-
-impl Drop for Following {
-    fn drop(&mut self) {
-        // Already gone is fine.
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
 }

@@ -2,7 +2,7 @@
 
 use integration_tests::{Server, Tool, eventually};
 
-use crate::{BOTH, SOON, answer, metric, running};
+use crate::{BOTH, SOON, answer, running};
 
 const FULL: &str = "etcdserver: mvcc: database space exceeded";
 /// Value size of the writes that fill it.
@@ -55,7 +55,7 @@ fn a_full_database_refuses_what_needs_room() {
         }
         assert_eq!(tool.ok(&server, &["get", "k"]), "", "a refused put was applied");
     }
-    assert_eq!(metric(&server, "etcd_server_quota_backend_bytes"), 2_000_000.0);
+    assert_eq!(server.metric("etcd_server_quota_backend_bytes"), 2_000_000.0);
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn a_full_database_reads_deletes_and_compacts() {
         let deleting = tool.run_with_input(&server, &["txn"], b"\ndel none\n\n\n");
         assert_eq!((deleting.code, deleting.stdout.as_str()), (0, "SUCCESS\n\n0\n"), "{tool:?}");
         assert_eq!(tool.ok(&server, &["del", key]), "1\n");
-        let revision = metric(&server, "etcd_debugging_mvcc_current_revision").to_string();
+        let revision = server.metric("etcd_debugging_mvcc_current_revision").to_string();
         let compacted = tool.ok(&server, &["compaction", &revision]);
         assert_eq!(compacted, format!("compacted revision {revision}\n"));
     }
@@ -109,10 +109,10 @@ fn a_full_database_is_not_healthy_but_ready() {
 fn compaction_defragmentation_and_disarming_heal_it() {
     for tool in BOTH {
         let (_dir, server, count) = full();
-        let size = || metric(&server, "etcd_mvcc_db_total_size_in_bytes");
+        let size = || server.metric("etcd_mvcc_db_total_size_in_bytes");
         let before = size();
         assert_eq!(tool.ok(&server, &["del", "fill/", "--prefix"]), format!("{count}\n"));
-        let revision = metric(&server, "etcd_debugging_mvcc_current_revision").to_string();
+        let revision = server.metric("etcd_debugging_mvcc_current_revision").to_string();
         tool.ok(&server, &["compaction", &revision, "--physical"]);
         let defragmented = tool.ok(&server, &["defrag"]);
         let first = format!("Finished defragmenting etcd member[{}]", server.client_authority());

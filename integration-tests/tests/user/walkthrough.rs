@@ -1,52 +1,9 @@
 //! The walkthrough of an operator's handbook, command by command, with both tools.
 
-use integration_tests::{Kind, Server, Tool};
+use integration_tests::{Following, Kind, Server, Tool, table};
 
-use crate::{BOTH, Following, answer, running};
-
-/// Keys of a Kubernetes cluster, in the order of the keys.
-const PODS: [&str; 10] = [
-    "/registry/pods/kube-system/calico-kube-controllers-6f8794d6c4-6hjzq",
-    "/registry/pods/kube-system/calico-node-22pk5",
-    "/registry/pods/kube-system/calico-node-8lzw4",
-    "/registry/pods/kube-system/calico-node-c2f2q",
-    "/registry/pods/kube-system/calico-node-pbfcs",
-    "/registry/pods/kube-system/calico-node-qmn6j",
-    "/registry/pods/kube-system/calico-node-smw9x",
-    "/registry/pods/kube-system/coredns-8568fcb45d-ghnrd",
-    "/registry/pods/kubernetes-dashboard/dashboard-metrics-scraper-c5f49cc44-lhr2n",
-    "/registry/pods/kubernetes-dashboard/kubernetes-dashboard-688994654d-mt7nl",
-];
-
-const NAMESPACES: [&str; 5] = [
-    "/registry/namespaces/default",
-    "/registry/namespaces/kube-node-lease",
-    "/registry/namespaces/kube-public",
-    "/registry/namespaces/kube-system",
-    "/registry/namespaces/kubernetes-dashboard",
-];
-
-const DEPLOYMENTS: [&str; 4] = [
-    "/registry/deployments/kube-system/calico-kube-controllers",
-    "/registry/deployments/kube-system/coredns",
-    "/registry/deployments/kubernetes-dashboard/dashboard-metrics-scraper",
-    "/registry/deployments/kubernetes-dashboard/kubernetes-dashboard",
-];
-
-const CALICO: [&str; 12] = [
-    "/calico/ipam/v2/assignment/ipv4/block/10.200.151.128-26",
-    "/calico/ipam/v2/assignment/ipv4/block/10.200.154.192-26",
-    "/calico/ipam/v2/assignment/ipv4/block/10.200.183.128-26",
-    "/calico/ipam/v2/assignment/ipv4/block/10.200.44.192-26",
-    "/calico/ipam/v2/assignment/ipv4/block/10.200.89.128-26",
-    "/calico/ipam/v2/assignment/ipv4/block/10.200.95.0-26",
-    "/calico/ipam/v2/handle/ipip-tunnel-addr-k8s-master-01",
-    "/calico/ipam/v2/handle/ipip-tunnel-addr-k8s-master-02",
-    "/calico/ipam/v2/handle/ipip-tunnel-addr-k8s-master-03",
-    "/calico/ipam/v2/handle/ipip-tunnel-addr-k8s-node-01",
-    "/calico/ipam/v2/handle/ipip-tunnel-addr-k8s-node-02",
-    "/calico/ipam/v2/handle/ipip-tunnel-addr-k8s-node-03",
-];
+use crate::registry::{CALICO, address_block, all_keys, check_listing};
+use crate::{BOTH, answer, running};
 
 /// The subcommands of the tool's help, leaves only.
 const LEAVES: [&str; 56] = [
@@ -109,16 +66,6 @@ const LEAVES: [&str; 56] = [
     "member",
 ];
 
-/// A block of addresses as calico keeps it: one line, 64 places.
-fn address_block() -> String {
-    let unallocated: Vec<String> = (1..64).map(|place| place.to_string()).collect();
-    format!(
-        r#"{{"cidr":"10.200.151.128/26","affinity":"host:k8s-master-01","allocations":[0{}],"unallocated":[{}],"attributes":[{{"handle_id":"ipip-tunnel-addr-k8s-master-01","secondary":{{"node":"k8s-master-01","type":"ipipTunnelAddress"}}}}],"deleted":false}}"#,
-        ",null".repeat(63),
-        unallocated.join(",")
-    )
-}
-
 /// Answers `OK` or whatever is on standard output, and demands success.
 fn ok(tool: Tool, server: &Server, line: &str) -> String {
     tool.ok(server, &line.split(' ').collect::<Vec<_>>())
@@ -157,23 +104,12 @@ fn a_watch_prints_each_event_as_it_comes() {
 #[test]
 fn the_keys_of_a_kubernetes_cluster_are_listed_by_prefix() {
     let (_dir, server) = running(&[]);
-    let groups = [&CALICO[..], &DEPLOYMENTS, &NAMESPACES, &PODS];
-    let keys: Vec<&str> = groups.concat();
     // Written backwards, so that the order of the answer is the server's.
-    let puts: String = keys.iter().rev().map(|key| format!("put {key} object\n")).collect();
+    let puts: String = all_keys().iter().rev().map(|key| format!("put {key} object\n")).collect();
     let (code, _, stderr) = answer(Tool::Ours, &server, &["txn"], &format!("\n{puts}\n\n"));
     assert_eq!(code, 0, "{stderr}");
     for tool in BOTH {
-        let listed = ok(tool, &server, "get / --prefix --keys-only");
-        let expected: String = keys.iter().map(|key| format!("{key}\n\n")).collect();
-        assert_eq!(listed, expected, "{tool:?}");
-        let grep = |found: fn(&str) -> bool| -> Vec<&str> {
-            listed.lines().filter(|line| found(line)).collect()
-        };
-        assert_eq!(grep(|key| key.contains("pods")), PODS);
-        assert_eq!(grep(|key| key.contains("namespaces")), NAMESPACES);
-        assert_eq!(grep(|key| key.contains("deployments")), DEPLOYMENTS);
-        assert_eq!(grep(|key| key.starts_with("/calico")), CALICO);
+        check_listing(&ok(tool, &server, "get / --prefix --keys-only"));
     }
 }
 
@@ -259,33 +195,6 @@ fn a_mistyped_command_is_answered_with_the_nearest_one() {
                     \tsnapshot\n\nRun 'etcdctl --help' for usage.\n";
     let given = answer(Tool::Ours, &server, &["snaphost", "save", "x.db"], "");
     assert_eq!(given, (1, String::new(), expected.to_owned()));
-}
-
-/// A printed table: header and rows of cells, its lines checked.
-fn table(text: &str) -> (Vec<String>, Vec<Vec<String>>) {
-    let ascii: String = text
-        .chars()
-        .map(|c| match c {
-            '─' => '-',
-            '│' => '|',
-            '┌' | '┬' | '┐' | '├' | '┼' | '┤' | '└' | '┴' | '┘' => '+',
-            other => other,
-        })
-        .collect();
-    let lines: Vec<&str> = ascii.lines().collect();
-    let rule = lines[0];
-    assert!(rule.starts_with("+-") && rule.ends_with("-+"), "{rule}");
-    assert_eq!((lines[2], lines[lines.len() - 1]), (rule, rule));
-    let cells = |line: &str| -> Vec<String> {
-        assert_eq!(line.len(), rule.len(), "{ascii}");
-        for (at, corner) in rule.char_indices().filter(|(_, c)| *c == '+') {
-            assert_eq!((corner, &line[at..=at]), ('+', "|"), "{ascii}");
-        }
-        let inner = line.trim_matches('|');
-        inner.split('|').map(|cell| cell.trim().to_owned()).collect()
-    };
-    let rows = lines[3..lines.len() - 1].iter().map(|line| cells(line)).collect();
-    (cells(lines[1]), rows)
 }
 
 fn is_id(cell: &str) -> bool {
