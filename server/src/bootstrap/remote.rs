@@ -15,7 +15,10 @@ use crate::config::Config;
 const FOUNDER_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a joining member waits until those it asks know of it.
 const APPLY_PATIENCE: Duration = Duration::from_secs(2);
-/// Time between two looks at that.
+/// How long it waits for a cluster that has just begun: one whose members do not all answer takes
+/// four seconds to decide about its version.
+const VERSION_PATIENCE: Duration = Duration::from_secs(8);
+/// Time between two looks at these.
 const APPLY_LOOK: Duration = Duration::from_millis(100);
 /// How long a joining member waits for one answer (etcd: 10 s).
 const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -73,13 +76,14 @@ pub(super) fn join(config: &Config, ask: &dyn Ask) -> Result<Identity, Error> {
     let others = local.iter().filter(|member| member.name != config.name);
     let urls: Vec<String> = others.flat_map(|member| member.peer_urls.clone()).collect();
     let (told, own) = told_of_us(&local, &urls, &config.name, ask)?;
-    // A cluster that has just begun decides about its version in a moment.
-    let give_up = Instant::now() + APPLY_PATIENCE;
-    while let Err(error) = check_versions(&told, own, ask) {
-        if Instant::now() >= give_up {
-            return Err(error);
-        }
+    let give_up = Instant::now() + VERSION_PATIENCE;
+    let mut reach = reach(&told, own, ask);
+    while reach == Reach::Undecided && Instant::now() < give_up {
         std::thread::sleep(APPLY_LOOK);
+        reach = self::reach(&told, own, ask);
+    }
+    if reach != Reach::Within {
+        return refuse("incompatible with current running cluster");
     }
     let learners = told.members.iter().filter(|member| member.is_learner).count();
     if learners > config.max_learners {
@@ -196,11 +200,11 @@ fn shown(told: &Told) -> String {
     )
 }
 
-/// The cluster must run at a version this program can follow.
-fn check_versions(told: &Told, own: u64, ask: &dyn Ask) -> Result<(), Error> {
+/// Whether the cluster runs at a version this program can follow.
+fn reach(told: &Told, own: u64, ask: &dyn Ask) -> Reach {
     let ours: Version = version::CLUSTER.parse().expect("our own version is one");
     let oldest: Version = version::CLUSTER_MIN.parse().expect("our own version is one");
-    let mut compatible = false;
+    let mut reach = Reach::Beyond;
     let mut downgrading = None;
     for member in told.members.iter().filter(|member| member.id != own) {
         let Some((url, versions)) =
@@ -208,7 +212,12 @@ fn check_versions(told: &Told, own: u64, ask: &dyn Ask) -> Result<(), Error> {
         else {
             continue;
         };
-        let Some(cluster) = versions.cluster.map(Version::to_minor) else { continue };
+        let Some(cluster) = versions.cluster.map(Version::to_minor) else {
+            if reach == Reach::Beyond {
+                reach = Reach::Undecided;
+            }
+            continue;
+        };
         let downgrading = *downgrading.get_or_insert_with(|| ask.downgrade_enabled(url));
         let one_above = Version::new(ours.major, ours.minor + 1, 0);
         let (low, high) = if downgrading { (one_above, one_above) } else { (oldest, ours) };
@@ -219,12 +228,21 @@ fn check_versions(told: &Told, own: u64, ask: &dyn Ask) -> Result<(), Error> {
                 "remote-member-cluster-version" = %cluster,
                 "cluster version of remote member is not compatible; {what}"
             );
-            compatible = false;
-            break;
+            return Reach::Beyond;
         }
-        compatible = true;
+        reach = Reach::Within;
     }
-    if compatible { Ok(()) } else { refuse("incompatible with current running cluster") }
+    reach
+}
+
+/// Whether a cluster's version is one this program can take part in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    Within,
+    /// Nobody answers, or it is not.
+    Beyond,
+    /// The cluster has no version yet.
+    Undecided,
 }
 
 #[cfg(test)]
@@ -286,15 +304,17 @@ mod tests {
     #[test]
     fn only_a_cluster_of_a_version_in_reach_is_joined() {
         let ask = |versions, downgrading| Cluster { told: None, versions, downgrading };
-        let check = |cluster: Cluster| check_versions(&told(), 2, &cluster).is_ok();
+        let check = |cluster: Cluster| reach(&told(), 2, &cluster);
         for version in ["3.0.0", "3.4.0", "3.7.0"] {
-            assert!(check(ask(versions(version), false)), "{version}");
+            assert_eq!(check(ask(versions(version), false)), Reach::Within, "{version}");
         }
-        assert!(!check(ask(versions("3.8.0"), false)));
-        assert!(!check(ask(versions("2.3.0"), false)));
-        assert!(!check(ask(None, false)), "nobody answers");
-        assert!(check(ask(versions("3.8.0"), true)));
-        assert!(!check(ask(versions("3.7.0"), true)));
+        assert_eq!(check(ask(versions("3.8.0"), false)), Reach::Beyond);
+        assert_eq!(check(ask(versions("2.3.0"), false)), Reach::Beyond);
+        assert_eq!(check(ask(None, false)), Reach::Beyond, "nobody answers");
+        assert_eq!(check(ask(versions("3.8.0"), true)), Reach::Within);
+        assert_eq!(check(ask(versions("3.7.0"), true)), Reach::Beyond);
+        let undecided = Versions { cluster: None, ..versions("3.7.0").expect("an answer") };
+        assert_eq!(check(ask(Some(undecided), false)), Reach::Undecided);
     }
 
     #[test]
