@@ -71,10 +71,10 @@ fn a_physical_compaction_removes_the_rows_before_it_answers() {
     assert_eq!(done, format!("compacted revision {last}\n"));
     assert_ne!(hash(0), before, "the hash still covers what was removed");
     // Nine old rows of nine keys each and all ten of the deleted one, whose tombstone stays.
-    assert_eq!(metric(&server, "etcd_debugging_mvcc_db_compaction_keys_total"), 91.0);
+    assert_eq!(server.metric("etcd_debugging_mvcc_db_compaction_keys_total"), 91.0);
     for counted in ["mvcc_db_compaction_pause", "mvcc_index_compaction_pause"] {
         let name = format!("etcd_debugging_{counted}_duration_milliseconds_count");
-        assert_eq!(metric(&server, &name), 1.0, "{name}");
+        assert_eq!(server.metric(&name), 1.0, "{name}");
     }
     // That of the compaction itself is remembered as members compare it: before the removal.
     assert_eq!(hash(last), before);
