@@ -35,7 +35,7 @@ const DESCRIPTOR_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Starts every loop on the current runtime; dropping the set ends them. `published` is told
 /// when the cluster knows this member.
-pub fn start(
+pub(crate) fn start(
     shared: &Arc<Shared>,
     retention: Retention,
     published: mpsc::SyncSender<()>,
@@ -297,7 +297,7 @@ async fn watch_descriptors() {
 }
 
 /// Fields of the line that says that the server is up.
-pub fn log_serving(shared: &Shared) {
+pub(crate) fn log_serving(shared: &Shared) {
     let config = &shared.config;
     tracing::info!(
         "local-member-id" = format!("{:x}", shared.member_id),

@@ -26,18 +26,18 @@ const CHUNKS_MAX: usize = 32;
 const BACKUPS_MAX: usize = 4;
 
 /// Messages of a backup.
-pub type Chunks = mpsc::Receiver<Result<SnapshotResponse, Status>>;
+pub(crate) type Chunks = mpsc::Receiver<Result<SnapshotResponse, Status>>;
 
 /// Makes backups of the store.
 #[derive(Debug)]
-pub struct Backups {
+pub(crate) struct Backups {
     turns: Arc<Semaphore>,
     metrics: Arc<Metrics>,
 }
 
 impl Backups {
     /// None is under way.
-    pub fn new(metrics: Arc<Metrics>) -> Backups {
+    pub(crate) fn new(metrics: Arc<Metrics>) -> Backups {
         Backups { turns: Arc::new(Semaphore::new(BACKUPS_MAX)), metrics }
     }
 
@@ -46,7 +46,11 @@ impl Backups {
     ///
     /// # Errors
     /// When the server stops or has no thread to give.
-    pub async fn start(&self, store: mvcc::Store, version: String) -> Result<Chunks, Status> {
+    pub(crate) async fn start(
+        &self,
+        store: mvcc::Store,
+        version: String,
+    ) -> Result<Chunks, Status> {
         let turn = self.turns.clone().acquire_owned().await;
         let turn = turn.map_err(|_| Status::from(RpcError::Stopped))?;
         let (messages, chunks) = mpsc::channel(CHUNKS_MAX);

@@ -28,13 +28,13 @@ use wal::{Entry, Metadata, Recovered, SnapDir, Wal};
 use crate::config::Config;
 use crate::metrics::Metrics;
 
-pub use cluster::Identity;
-pub use dirs::DataDir;
-pub use remote::{Ask, Told, Versions};
+pub(crate) use cluster::Identity;
+pub(crate) use dirs::DataDir;
+pub(crate) use remote::{Ask, Told, Versions};
 
 /// Why a member does not start.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// A refusal in etcd's words, or in ours where etcd has none.
     #[error("{0}")]
     Refused(String),
@@ -57,7 +57,7 @@ fn refuse<T>(text: impl Into<String>) -> Result<T, Error> {
 }
 
 /// A member ready to start.
-pub struct Booted {
+pub(crate) struct Booted {
     /// Its folders, locked.
     pub dirs: DataDir,
     /// The log, open for appending.
@@ -88,7 +88,11 @@ impl std::fmt::Debug for Booted {
 ///
 /// # Errors
 /// The first thing that stands in the way; nothing that was there is changed then.
-pub fn boot(config: &Config, store_options: mvcc::Options, ask: &dyn Ask) -> Result<Booted, Error> {
+pub(crate) fn boot(
+    config: &Config,
+    store_options: mvcc::Options,
+    ask: &dyn Ask,
+) -> Result<Booted, Error> {
     let dirs = DataDir::open(config)?;
     let initialized = Wal::exists(&dirs.wal)?;
     // Flags are checked before anything is made; restarts do not look at them.
@@ -138,7 +142,7 @@ fn identify(config: &Config, ask: &dyn Ask) -> Result<Identity, Error> {
 }
 
 /// How a store is opened; what its compactions do is counted.
-pub fn store_options(config: &Config, metrics: &Arc<Metrics>) -> mvcc::Options {
+pub(crate) fn store_options(config: &Config, metrics: &Arc<Metrics>) -> mvcc::Options {
     let metrics = metrics.clone();
     mvcc::Options {
         compaction_batch_rows: config.compaction_batch_limit,

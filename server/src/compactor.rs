@@ -15,7 +15,7 @@ const REVISION_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
 /// Decides about automatic compactions; asked once per [`Schedule::tick`].
 #[derive(Debug)]
-pub enum Schedule {
+pub(crate) enum Schedule {
     /// History of a certain age is kept.
     Periodic(Periodic),
     /// A number of revisions is kept.
@@ -24,7 +24,7 @@ pub enum Schedule {
 
 impl Schedule {
     /// The schedule of a retention; `None` if nothing is to be compacted.
-    pub fn new(retention: Retention, revision: i64) -> Option<Schedule> {
+    pub(crate) fn new(retention: Retention, revision: i64) -> Option<Schedule> {
         match retention {
             Retention::Off => None,
             Retention::Periodic(period) => {
@@ -35,7 +35,7 @@ impl Schedule {
     }
 
     /// Time between two questions.
-    pub fn tick(&self) -> Duration {
+    pub(crate) fn tick(&self) -> Duration {
         match self {
             Schedule::Periodic(periodic) => periodic.sample_interval(),
             Schedule::Revision(_) => REVISION_INTERVAL,
@@ -43,7 +43,7 @@ impl Schedule {
     }
 
     /// Asked one [`Schedule::tick`] after the last time: the revision to compact at.
-    pub fn due(&mut self, revision: i64, leading: bool) -> Option<i64> {
+    pub(crate) fn due(&mut self, revision: i64, leading: bool) -> Option<i64> {
         match self {
             Schedule::Periodic(periodic) => periodic.due(revision, leading),
             Schedule::Revision(by_revision) => by_revision.due(revision, leading),
@@ -51,7 +51,7 @@ impl Schedule {
     }
 
     /// The compaction that was due is done, or was done already.
-    pub fn done(&mut self, revision: i64) {
+    pub(crate) fn done(&mut self, revision: i64) {
         match self {
             Schedule::Periodic(periodic) => periodic.done(revision),
             Schedule::Revision(by_revision) => by_revision.last = revision,
@@ -61,7 +61,7 @@ impl Schedule {
 
 /// Keeps the history of a period.
 #[derive(Debug)]
-pub struct Periodic {
+pub(crate) struct Periodic {
     period: Duration,
     /// Revisions at the last ticks, oldest first: the oldest is a period old once there are
     /// `capacity` of them.
@@ -114,7 +114,7 @@ impl Periodic {
 
 /// Keeps a number of revisions.
 #[derive(Debug)]
-pub struct Revision {
+pub(crate) struct Revision {
     kept: i64,
     last: i64,
 }

@@ -14,10 +14,10 @@ use crate::state::Shared;
 
 /// A member behind the HTTP endpoints.
 #[derive(Debug)]
-pub struct MemberFacts(pub Arc<Shared>);
+pub(crate) struct MemberFacts(pub Arc<Shared>);
 
 /// The name of an alarm, or its number if it has none.
-pub fn alarm_name(number: i32) -> String {
+pub(crate) fn alarm_name(number: i32) -> String {
     match AlarmType::try_from(number) {
         Ok(alarm) => alarm.as_str_name().to_owned(),
         Err(_) => number.to_string(),
@@ -25,7 +25,7 @@ pub fn alarm_name(number: i32) -> String {
 }
 
 /// The recorded storage version; data of 3.5 records none.
-pub fn storage_version(shared: &Shared) -> Option<String> {
+pub(crate) fn storage_version(shared: &Shared) -> Option<String> {
     match shared.store().backend().get(Bucket::Meta, schema::STORAGE_VERSION) {
         Ok(Some(row)) => String::from_utf8(row.to_vec()).ok(),
         Ok(None) => Some("3.5.0".to_owned()),
@@ -34,7 +34,7 @@ pub fn storage_version(shared: &Shared) -> Option<String> {
 }
 
 /// All members as `/members` lists them.
-pub fn members_json(shared: &Shared) -> String {
+pub(crate) fn members_json(shared: &Shared) -> String {
     let cluster = shared.state.cluster.read();
     let members: Vec<String> = cluster.members.iter().map(base::Member::to_json).collect();
     format!("[{}]\n", members.join(","))

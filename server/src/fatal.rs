@@ -5,10 +5,10 @@ use std::error::Error;
 use crate::logging::FATAL;
 
 /// The exit status of a member that ended itself.
-pub const STATUS: i32 = 1;
+pub(crate) const STATUS: i32 = 1;
 
 /// Logs `what` and the whole chain of `error`, and ends the process.
-pub fn die(what: &str, error: &(dyn Error + 'static)) -> ! {
+pub(crate) fn die(what: &str, error: &(dyn Error + 'static)) -> ! {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -20,7 +20,7 @@ pub fn die(what: &str, error: &(dyn Error + 'static)) -> ! {
 }
 
 /// Logs `why` and ends the process.
-pub fn stop(why: &str) -> ! {
+pub(crate) fn stop(why: &str) -> ! {
     tracing::error!(target: FATAL, "{why}");
     std::process::exit(STATUS)
 }

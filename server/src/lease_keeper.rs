@@ -11,11 +11,11 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 /// How often expired leases are looked for (etcd: 500 ms).
-pub const CHECK_INTERVAL: Duration = Duration::from_millis(500);
+pub(crate) const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// Revokes proposed per look (etcd: 1,000 per second).
-pub const REVOKES_PER_CHECK_MAX: usize = 500;
+pub(crate) const REVOKES_PER_CHECK_MAX: usize = 500;
 /// Revokes under way at once (etcd: 16).
-pub const REVOKES_IN_FLIGHT_MAX: usize = 16;
+pub(crate) const REVOKES_IN_FLIGHT_MAX: usize = 16;
 /// Leases above which a new leader spreads their expiry.
 const SPREAD_FROM_LEASES: usize = 1000;
 /// Leases that may expire per second when they are spread: three quarters of what can be revoked,
@@ -48,7 +48,7 @@ impl Timer {
 
 /// What became of a renewal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Renewal {
+pub(crate) enum Renewal {
     /// The lease lives for its full TTL again.
     Renewed {
         /// The full TTL.
@@ -64,7 +64,7 @@ pub enum Renewal {
 
 /// Deadlines of all leases.
 #[derive(Debug, Default)]
-pub struct Deadlines {
+pub(crate) struct Deadlines {
     leading: bool,
     timers: HashMap<i64, Timer>,
     /// Deadlines, soonest first; outdated ones are skipped when they come up.
@@ -73,7 +73,7 @@ pub struct Deadlines {
 
 impl Deadlines {
     /// A lease was granted.
-    pub fn granted(&mut self, id: i64, ttl_s: i64, now: Ms) {
+    pub(crate) fn granted(&mut self, id: i64, ttl_s: i64, now: Ms) {
         self.timers.insert(id, Timer { ttl_s, deadline: None, revoking_until: None });
         if self.leading {
             self.set(id, now.saturating_add(ms(ttl_s)));
@@ -81,7 +81,7 @@ impl Deadlines {
     }
 
     /// A lease is gone.
-    pub fn revoked(&mut self, id: i64) {
+    pub(crate) fn revoked(&mut self, id: i64) {
         self.timers.remove(&id);
     }
 
@@ -100,7 +100,7 @@ impl Deadlines {
     }
 
     /// Renews a lease.
-    pub fn renew(&mut self, id: i64, now: Ms) -> Renewal {
+    pub(crate) fn renew(&mut self, id: i64, now: Ms) -> Renewal {
         if !self.leading {
             return Renewal::NotPrimary;
         }
@@ -117,13 +117,13 @@ impl Deadlines {
     /// Whole seconds a lease has left; `None` if it is unknown, expired, or nobody counts here.
     ///
     /// Of the present millisecond a part has passed: etcd tells 59 right after a grant of 60 s.
-    pub fn remaining_s(&self, id: i64, now: Ms) -> Option<i64> {
+    pub(crate) fn remaining_s(&self, id: i64, now: Ms) -> Option<i64> {
         let left = self.timers.get(&id)?.deadline?.checked_sub(now)?.checked_sub(1)?;
         i64::try_from(left / 1000).ok()
     }
 
     /// All leases, soonest to expire first; by id where nobody counts.
-    pub fn ids(&self) -> Vec<i64> {
+    pub(crate) fn ids(&self) -> Vec<i64> {
         let mut ids: Vec<(Option<Ms>, i64)> =
             self.timers.iter().map(|(id, timer)| (timer.deadline, *id)).collect();
         ids.sort_unstable();
@@ -132,7 +132,7 @@ impl Deadlines {
 
     /// Another state takes the place of this one; nobody counts until a promotion. `leases` gives
     /// id and TTL of all leases.
-    pub fn replace(&mut self, leases: impl IntoIterator<Item = (i64, i64)>) {
+    pub(crate) fn replace(&mut self, leases: impl IntoIterator<Item = (i64, i64)>) {
         let timer = |ttl_s| Timer { ttl_s, deadline: None, revoking_until: None };
         self.timers = leases.into_iter().map(|(id, ttl_s)| (id, timer(ttl_s))).collect();
         self.soonest.clear();
@@ -141,7 +141,7 @@ impl Deadlines {
 
     /// This member leads now: every lease lives for `grace` and what remained of it, or its full
     /// TTL. `leases` gives id, TTL and remaining seconds (0 if not recorded) of all leases.
-    pub fn promote(
+    pub(crate) fn promote(
         &mut self,
         leases: impl IntoIterator<Item = (i64, i64, i64)>,
         grace: Duration,
@@ -173,7 +173,7 @@ impl Deadlines {
     }
 
     /// Another member leads: nothing expires here.
-    pub fn demote(&mut self) {
+    pub(crate) fn demote(&mut self) {
         self.leading = false;
         self.soonest.clear();
         for timer in self.timers.values_mut() {
@@ -183,7 +183,7 @@ impl Deadlines {
     }
 
     /// Up to `max` leases to revoke now. Each is given again only after `retry`.
-    pub fn expired(&mut self, now: Ms, retry: Duration, max: usize) -> Vec<i64> {
+    pub(crate) fn expired(&mut self, now: Ms, retry: Duration, max: usize) -> Vec<i64> {
         let mut due = Vec::new();
         let retry = u64::try_from(retry.as_millis()).unwrap_or(Ms::MAX);
         while due.len() < max {
@@ -212,7 +212,7 @@ fn ms(seconds: i64) -> Ms {
 
 /// The deadlines of this member, shared by all who change them.
 #[derive(Debug)]
-pub struct Keeper {
+pub(crate) struct Keeper {
     deadlines: Mutex<Deadlines>,
     began: Instant,
     /// Changes whenever a lease goes or leadership changes.
@@ -235,57 +235,61 @@ impl Keeper {
     }
 
     /// A lease was granted.
-    pub fn granted(&self, id: i64, ttl_s: i64) {
+    pub(crate) fn granted(&self, id: i64, ttl_s: i64) {
         self.deadlines.lock().granted(id, ttl_s, self.now());
     }
 
     /// A lease is gone.
-    pub fn revoked(&self, id: i64) {
+    pub(crate) fn revoked(&self, id: i64) {
         self.deadlines.lock().revoked(id);
         self.changes.send_replace(());
     }
 
     /// Renews a lease; the caller has made sure that this member still leads.
-    pub fn renew(&self, id: i64) -> Renewal {
+    pub(crate) fn renew(&self, id: i64) -> Renewal {
         self.deadlines.lock().renew(id, self.now())
     }
 
     /// Whole seconds a lease has left; see [`Deadlines::remaining_s`].
-    pub fn remaining_s(&self, id: i64) -> Option<i64> {
+    pub(crate) fn remaining_s(&self, id: i64) -> Option<i64> {
         self.deadlines.lock().remaining_s(id, self.now())
     }
 
     /// All leases; see [`Deadlines::ids`].
-    pub fn ids(&self) -> Vec<i64> {
+    pub(crate) fn ids(&self) -> Vec<i64> {
         self.deadlines.lock().ids()
     }
 
     /// Something to wait on for an expired lease to go: it changes when a lease is revoked or
     /// leadership changes.
-    pub fn changes(&self) -> watch::Receiver<()> {
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
         self.changes.subscribe()
     }
 
     /// Another state takes the place of this one; see [`Deadlines::replace`].
-    pub fn replace(&self, leases: impl IntoIterator<Item = (i64, i64)>) {
+    pub(crate) fn replace(&self, leases: impl IntoIterator<Item = (i64, i64)>) {
         self.deadlines.lock().replace(leases);
         self.changes.send_replace(());
     }
 
     /// This member leads now; see [`Deadlines::promote`].
-    pub fn promote(&self, leases: impl IntoIterator<Item = (i64, i64, i64)>, grace: Duration) {
+    pub(crate) fn promote(
+        &self,
+        leases: impl IntoIterator<Item = (i64, i64, i64)>,
+        grace: Duration,
+    ) {
         self.deadlines.lock().promote(leases, grace, self.now());
         self.changes.send_replace(());
     }
 
     /// Another member leads now.
-    pub fn demote(&self) {
+    pub(crate) fn demote(&self) {
         self.deadlines.lock().demote();
         self.changes.send_replace(());
     }
 
     /// Leases to revoke now; see [`Deadlines::expired`].
-    pub fn expired(&self, retry: Duration) -> Vec<i64> {
+    pub(crate) fn expired(&self, retry: Duration) -> Vec<i64> {
         self.deadlines.lock().expired(self.now(), retry, REVOKES_PER_CHECK_MAX)
     }
 }

@@ -1,5 +1,5 @@
 //! The server: flags, listeners, gRPC and HTTP, and the loops around the replicated state.
-//! It is a library so that tests can reach its parts; `main.rs` only calls it.
+//! `main.rs` only calls [`main`].
 //!
 //! ```text
 //!   Config ─▶ DataDir ─▶ (Wal, Backend, Cluster) ─▶ Booted ─▶ run ─▶ ordered stop
@@ -9,36 +9,38 @@
 //! - this crate decides nothing about keys: rules live in `apply` and `mvcc`;
 //! - every flag works, or is refused by name; none is ignored.
 //!
-//! Entry points: [`config::read`], [`logging::install`].
+//! Entry point: [`main`].
 #![forbid(unsafe_code)]
 
-pub mod background;
-pub mod backup;
-pub mod bootstrap;
-pub mod compactor;
-pub mod config;
+mod background;
+mod backup;
+mod bootstrap;
+mod compactor;
+mod config;
 mod corruption;
-pub mod facts;
-pub mod fatal;
-pub mod http;
-pub mod lease_keeper;
-pub mod listen;
+mod facts;
+mod fatal;
+mod http;
+mod lease_keeper;
+mod listen;
 mod log_disk;
-pub mod logging;
-pub mod machine;
-pub mod member;
-pub mod membership;
-pub mod metrics;
-pub mod notify;
-pub mod peers;
-pub mod proposer;
-pub mod reads;
-pub mod replies;
-pub mod rpc;
-pub mod run;
-pub mod running;
-pub mod signals;
-pub mod snapshots;
-pub mod state;
-pub mod tls_setup;
+mod logging;
+mod machine;
+mod member;
+mod membership;
+mod metrics;
+mod notify;
+mod peers;
+mod proposer;
+mod reads;
+mod replies;
+mod rpc;
+mod run;
+mod running;
+mod signals;
+mod snapshots;
+mod state;
+mod tls_setup;
 mod versions;
+
+pub use run::main;

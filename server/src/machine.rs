@@ -27,7 +27,7 @@ use crate::snapshots::SnapshotJob;
 use crate::state::{StatusBoard, StoreSlot};
 
 /// What the machine tells the rest of the server.
-pub struct Surroundings {
+pub(crate) struct Surroundings {
     /// This member.
     pub member_id: u64,
     /// The cluster.
@@ -63,7 +63,7 @@ pub struct Surroundings {
 }
 
 /// The state machine of a running member.
-pub struct Machine {
+pub(crate) struct Machine {
     inner: apply::StateMachine,
     around: Surroundings,
     outcomes: Vec<Applied>,
@@ -73,7 +73,7 @@ pub struct Machine {
 
 impl Machine {
     /// Puts `inner` to work.
-    pub fn new(inner: apply::StateMachine, around: Surroundings) -> Machine {
+    pub(crate) fn new(inner: apply::StateMachine, around: Surroundings) -> Machine {
         around.board.applied_term.store(inner.term(), Ordering::Relaxed);
         let machine = Machine {
             inner,
@@ -238,14 +238,14 @@ impl Machine {
 
 /// Logs what becomes of leadership, as operators know it.
 #[derive(Debug)]
-pub struct LeadershipLog {
+pub(crate) struct LeadershipLog {
     member_id: u64,
     leader: u64,
 }
 
 impl LeadershipLog {
     /// Of this member; no leader is known yet.
-    pub fn new(member_id: u64) -> LeadershipLog {
+    pub(crate) fn new(member_id: u64) -> LeadershipLog {
         LeadershipLog { member_id, leader: 0 }
     }
 }

@@ -316,7 +316,10 @@ impl Shared {
     }
 
     /// What is left of a lease by this member's clock, which counts while it leads.
-    pub fn time_to_live_here(&self, request: &LeaseTimeToLiveRequest) -> Option<node::TimeToLive> {
+    pub(crate) fn time_to_live_here(
+        &self,
+        request: &LeaseTimeToLiveRequest,
+    ) -> Option<node::TimeToLive> {
         let remaining_s = self.keeper.remaining_s(request.id)?;
         let leases = self.state.leases.read();
         leases.get(request.id).map(|lease| node::TimeToLive {

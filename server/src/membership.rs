@@ -119,7 +119,11 @@ impl Shared {
     ///
     /// # Errors
     /// [`RpcError::MemberBadURLs`], what strict reconfiguration or the state machine refuses with.
-    pub async fn add_member(&self, urls: &[String], is_learner: bool) -> Result<Member, RpcError> {
+    pub(crate) async fn add_member(
+        &self,
+        urls: &[String],
+        is_learner: bool,
+    ) -> Result<Member, RpcError> {
         let peer_urls = base::urls::normalize(urls).map_err(|_| RpcError::MemberBadURLs)?;
         if self.config.strict_reconfig_check {
             self.voters().may_add(is_learner)?;
@@ -140,7 +144,7 @@ impl Shared {
     ///
     /// # Errors
     /// What strict reconfiguration or the state machine refuses with.
-    pub async fn remove_member(&self, id: u64) -> Result<(), RpcError> {
+    pub(crate) async fn remove_member(&self, id: u64) -> Result<(), RpcError> {
         if self.config.strict_reconfig_check {
             let target = self.state.cluster.read().members.get(id).cloned();
             if target.as_ref().is_none_or(|member| !member.is_learner) {
@@ -157,7 +161,7 @@ impl Shared {
     /// # Errors
     /// [`RpcError::MemberBadURLs`], which etcd does not check and then crashes on; what the state
     /// machine refuses with.
-    pub async fn update_member(&self, id: u64, urls: &[String]) -> Result<(), RpcError> {
+    pub(crate) async fn update_member(&self, id: u64, urls: &[String]) -> Result<(), RpcError> {
         let peer_urls = base::urls::normalize(urls).map_err(|_| RpcError::MemberBadURLs)?;
         let member = Member { id, peer_urls, ..Member::default() };
         self.change(ConfChangeType::ConfChangeUpdateNode, id, member.to_json()).await
@@ -169,7 +173,7 @@ impl Shared {
     /// [`RpcError::LearnerNotReady`] and [`RpcError::MemberNotFound`]; [`RpcError::NoLeader`]
     /// when nobody led for the whole request timeout; what strict reconfiguration or the state
     /// machine refuses with.
-    pub async fn promote_member(&self, id: u64) -> Result<(), RpcError> {
+    pub(crate) async fn promote_member(&self, id: u64) -> Result<(), RpcError> {
         let deadline = tokio::time::Instant::now() + self.config.request_timeout();
         loop {
             if self.raft.status().is_leader() {
@@ -192,7 +196,7 @@ impl Shared {
     ///
     /// # Errors
     /// As [`Shared::promote_member`].
-    pub async fn promote_here(&self, id: u64) -> Result<(), RpcError> {
+    pub(crate) async fn promote_here(&self, id: u64) -> Result<(), RpcError> {
         self.caught_up().await?;
         let progress = self.raft.progress().await.map_err(|_| RpcError::Stopped)?;
         let matched = |id| progress.iter().find(|p| p.id == id).map(|p| p.matched);
@@ -222,7 +226,7 @@ impl Shared {
     /// # Errors
     /// [`RpcError::NotLeader`], [`RpcError::BadLeaderTransferee`], and
     /// [`RpcError::LeaderTransferTimeout`] when it does not lead within the request timeout.
-    pub async fn move_leader(&self, to: u64) -> Result<(), RpcError> {
+    pub(crate) async fn move_leader(&self, to: u64) -> Result<(), RpcError> {
         if !self.raft.status().is_leader() {
             return Err(RpcError::NotLeader);
         }
@@ -264,7 +268,7 @@ impl Shared {
     }
 
     /// Before a stop: hands leadership to the voter that is connected longest.
-    pub async fn leave_leadership(&self) {
+    pub(crate) async fn leave_leadership(&self) {
         let id = format!("{:x}", self.member_id);
         if !self.raft.status().is_leader() {
             tracing::info!(
@@ -305,7 +309,7 @@ impl Shared {
     ///
     /// # Errors
     /// [`RpcError::TimeoutWaitAppliedIndex`].
-    pub async fn caught_up(&self) -> Result<(), RpcError> {
+    pub(crate) async fn caught_up(&self) -> Result<(), RpcError> {
         let status = self.raft.status();
         let committed = status.commit();
         let began = Instant::now();

@@ -7,14 +7,14 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 /// The variable that names the socket.
-pub const SOCKET_VARIABLE: &str = "NOTIFY_SOCKET";
+pub(crate) const SOCKET_VARIABLE: &str = "NOTIFY_SOCKET";
 
 /// Sends `READY=1` to the socket named by `socket`, if there is one; a leading `@` names an
 /// abstract socket.
 ///
 /// # Errors
 /// When the socket cannot be reached.
-pub fn ready(socket: Option<&OsStr>) -> io::Result<()> {
+pub(crate) fn ready(socket: Option<&OsStr>) -> io::Result<()> {
     let Some(name) = socket.filter(|s| !s.is_empty()) else { return Ok(()) };
     let address = match name.as_bytes() {
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use apply::{ApplyError, Reply};
 use base::ids::RequestIdGen;
@@ -14,21 +14,21 @@ use proto::etcdserverpb::RequestHeader;
 use proto::raftpb;
 use proto::request::{Kind, encode};
 
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, RequestType};
 use crate::replies::{Closed, Outcome, Replies};
 
 /// Entries committed and not yet applied beyond which requests are refused (etcd 3.7: 5,000).
-pub const APPLY_LAG_ENTRIES_MAX: u64 = 5_000;
+pub(crate) const APPLY_LAG_ENTRIES_MAX: u64 = 5_000;
 /// The same for revokes under the gate `PriorityRequest`: they must pass when puts are refused.
-pub const APPLY_LAG_PRIORITY_ENTRIES_MAX: u64 = 10_000;
+pub(crate) const APPLY_LAG_PRIORITY_ENTRIES_MAX: u64 = 10_000;
 const _: () = assert!(APPLY_LAG_PRIORITY_ENTRIES_MAX > APPLY_LAG_ENTRIES_MAX);
 
 /// Time between two looks for requests that were not answered in time.
-pub const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
+pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What the state machine answered to a request.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// The reply, or the refusal.
     pub result: Result<Reply, ApplyError>,
     /// The newest revision after the request.
@@ -60,7 +60,7 @@ pub enum ProposeError {
 
 /// Proposes requests and waits for their answers.
 #[derive(Debug)]
-pub struct Proposer {
+pub(crate) struct Proposer {
     raft: raftnode::Handle,
     replies: Arc<Replies<Answer>>,
     ids: RequestIdGen,
@@ -72,7 +72,7 @@ pub struct Proposer {
 
 /// Limits of a [`Proposer`].
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// `--max-request-bytes`.
     pub request_bytes_max: usize,
     /// How long a request may take.
@@ -105,7 +105,7 @@ impl Drop for Pending<'_> {
 
 impl Proposer {
     /// A proposer of `member_id`.
-    pub fn new(
+    pub(crate) fn new(
         raft: raftnode::Handle,
         replies: Arc<Replies<Answer>>,
         metrics: Arc<Metrics>,
@@ -126,7 +126,7 @@ impl Proposer {
     }
 
     /// An id for a lease whose client chose none.
-    pub fn lease_id(&self) -> i64 {
+    pub(crate) fn lease_id(&self) -> i64 {
         self.ids.next_lease()
     }
 
@@ -136,7 +136,7 @@ impl Proposer {
     ///
     /// # Errors
     /// Each variant of [`ProposeError`].
-    pub async fn propose<M: Message>(
+    pub(crate) async fn propose<M: Message>(
         &self,
         kind: Kind,
         request: &M,
@@ -155,9 +155,14 @@ impl Proposer {
         if entry.len() > self.request_bytes_max {
             return Err(ProposeError::TooLarge);
         }
+        let began = Instant::now();
         let mut pending = Pending::new(&self.metrics);
         let answer = self.hand_over(id, entry).await;
         pending.answered = answer.is_ok();
+        if let Some(kind) = RequestType::of(kind) {
+            let success = answer.as_ref().is_ok_and(|answer| answer.result.is_ok());
+            self.metrics.request_done(kind, began.elapsed(), success);
+        }
         answer
     }
 
@@ -165,7 +170,7 @@ impl Proposer {
     ///
     /// # Errors
     /// As [`Proposer::propose`].
-    pub async fn propose_encoded(
+    pub(crate) async fn propose_encoded(
         &self,
         encode: impl FnOnce(u64) -> Bytes,
     ) -> Result<Answer, ProposeError> {
@@ -183,7 +188,7 @@ impl Proposer {
     ///
     /// # Errors
     /// What the state machine refuses with, or that the server stops.
-    pub async fn change_members(
+    pub(crate) async fn change_members(
         &self,
         kind: raftpb::ConfChangeType,
         member_id: u64,
@@ -232,18 +237,18 @@ impl Proposer {
 
     /// Ends the waits that have taken the request timeout; to be called every
     /// [`SWEEP_INTERVAL`].
-    pub fn sweep(&self) {
+    pub(crate) fn sweep(&self) {
         let sweeps = self.timeout.as_millis().div_ceil(SWEEP_INTERVAL.as_millis());
         self.replies.sweep(u64::try_from(sweeps).unwrap_or(u64::MAX));
     }
 
     /// Who waits.
-    pub fn replies(&self) -> Arc<Replies<Answer>> {
+    pub(crate) fn replies(&self) -> Arc<Replies<Answer>> {
         self.replies.clone()
     }
 
     /// Ends all waits; nothing proposed from now on is answered.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.replies.close();
     }
 }

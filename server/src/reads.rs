@@ -32,7 +32,7 @@ pub enum BarrierError {
 ///
 /// # Errors
 /// Each variant of [`BarrierError`].
-pub async fn barrier(
+pub(crate) async fn barrier(
     raft: &Handle,
     timeout: Duration,
     metrics: &Metrics,

@@ -20,12 +20,12 @@ thread_local! {
 }
 
 /// The number of the `rpc` thread this is, if it is one.
-pub fn current_shard() -> Option<usize> {
+pub(crate) fn current_shard() -> Option<usize> {
     SHARD.get()
 }
 
 /// Says that this thread is the `rpc` thread of this number.
-pub fn enter_shard(number: usize) {
+pub(crate) fn enter_shard(number: usize) {
     SHARD.set(Some(number));
 }
 
@@ -61,7 +61,7 @@ struct Waiting<T> {
 
 /// How a wait ends.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Outcome<T> {
+pub(crate) enum Outcome<T> {
     /// With the answer.
     Answer(T),
     /// Nobody answered in time; the request may still be applied later.
@@ -86,14 +86,14 @@ struct Table<T> {
 ///
 /// Bounded by the callers: everybody who waits holds a stream of a connection.
 #[derive(Debug)]
-pub struct Replies<T> {
+pub(crate) struct Replies<T> {
     table: Mutex<Table<T>>,
     outlets: Vec<Outlet<T>>,
 }
 
 impl<T> Replies<T> {
     /// Nobody waits yet; there are `shards` threads to hand answers to.
-    pub fn new(shards: usize) -> Arc<Replies<T>> {
+    pub(crate) fn new(shards: usize) -> Arc<Replies<T>> {
         let outlet = || Outlet { queue: Mutex::new(Vec::new()), wake: Notify::new() };
         let table = Table { waiting: ById::default(), sweep: 0, closed: false };
         let outlets = (0..shards).map(|_| outlet()).collect();
@@ -101,12 +101,12 @@ impl<T> Replies<T> {
     }
 
     /// Registers a wait. It must happen before the request can be applied.
-    pub fn wait(self: &Arc<Self>, id: u64) -> Wait<T> {
+    pub(crate) fn wait(self: &Arc<Self>, id: u64) -> Wait<T> {
         self.register(id, true)
     }
 
     /// Registers a wait that no [sweep](Replies::sweep) ends.
-    pub fn wait_long(self: &Arc<Self>, id: u64) -> Wait<T> {
+    pub(crate) fn wait_long(self: &Arc<Self>, id: u64) -> Wait<T> {
         self.register(id, false)
     }
 
@@ -122,12 +122,12 @@ impl<T> Replies<T> {
     }
 
     /// Whether somebody waits for this request.
-    pub fn is_awaited(&self, id: u64) -> bool {
+    pub(crate) fn is_awaited(&self, id: u64) -> bool {
         self.table.lock().waiting.contains_key(&id)
     }
 
     /// Hands out answers; those nobody waits for are dropped. Leaves `answers` empty.
-    pub fn deliver(&self, answers: &mut Vec<(u64, T)>) {
+    pub(crate) fn deliver(&self, answers: &mut Vec<(u64, T)>) {
         let mut found = Vec::with_capacity(answers.len());
         {
             let mut table = self.table.lock();
@@ -163,7 +163,7 @@ impl<T> Replies<T> {
     }
 
     /// Completes the tasks of one `rpc` thread; runs on that thread, forever.
-    pub async fn run_outlet(self: Arc<Self>, shard: usize) {
+    pub(crate) async fn run_outlet(self: Arc<Self>, shard: usize) {
         let Some(outlet) = self.outlets.get(shard) else { return };
         let mut batch = Vec::new();
         loop {
@@ -178,7 +178,7 @@ impl<T> Replies<T> {
 
     /// To be called at a steady pace: ends the waits that have seen `sweeps_max` calls. So no
     /// wait needs a timer of its own.
-    pub fn sweep(&self, sweeps_max: u64) -> usize {
+    pub(crate) fn sweep(&self, sweeps_max: u64) -> usize {
         let mut late = Vec::new();
         {
             let mut table = self.table.lock();
@@ -200,7 +200,7 @@ impl<T> Replies<T> {
     }
 
     /// Ends all waits, and those to come, without an answer.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         let mut table = self.table.lock();
         table.closed = true;
         let waiting = std::mem::take(&mut table.waiting);
@@ -211,7 +211,7 @@ impl<T> Replies<T> {
 
 /// A registered wait; dropping it gives it up.
 #[derive(Debug)]
-pub struct Wait<T> {
+pub(crate) struct Wait<T> {
     id: u64,
     receiver: oneshot::Receiver<Outcome<T>>,
     replies: Arc<Replies<T>>,
@@ -220,7 +220,7 @@ pub struct Wait<T> {
 
 /// The server stopped before there was an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Closed;
+pub(crate) struct Closed;
 
 impl<T> Future for Wait<T> {
     type Output = Result<Outcome<T>, Closed>;

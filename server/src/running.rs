@@ -143,7 +143,7 @@ impl Loop {
 }
 
 /// A server that serves.
-pub struct Running {
+pub(crate) struct Running {
     shared: Arc<Shared>,
     node: RaftNode,
     servers: Servers,
@@ -159,7 +159,7 @@ impl Running {
     ///
     /// # Errors
     /// The text of etcd's start-up failure.
-    pub fn start(config: Config, end: SyncSender<End>) -> Result<Running, String> {
+    pub(crate) fn start(config: Config, end: SyncSender<End>) -> Result<Running, String> {
         let limit = connection_limit()?;
         let sockets = Sockets::bind(&config)?;
         let retention = config.auto_compaction.clone()?;
@@ -209,7 +209,7 @@ impl Running {
     }
 
     /// Stops everything in order.
-    pub fn stop(self) {
+    pub(crate) fn stop(self) {
         let shared = self.shared;
         log_close(&shared, "closing etcd server");
         // These streams never end by themselves; everything else may finish what it is at.

@@ -14,7 +14,7 @@ const SIGNAL_STATUS_BASE: u8 = 128;
 
 /// A signal that ends the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stop(Signal);
+pub(crate) struct Stop(Signal);
 
 fn stopping() -> SigSet {
     let mut set = SigSet::empty();
@@ -27,7 +27,7 @@ fn stopping() -> SigSet {
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn block() -> io::Result<()> {
+pub(crate) fn block() -> io::Result<()> {
     Ok(stopping().thread_block()?)
 }
 
@@ -36,7 +36,7 @@ pub fn block() -> io::Result<()> {
 ///
 /// # Errors
 /// When there is no thread to have.
-pub fn listen(ready: Arc<AtomicBool>, stops: mpsc::SyncSender<End>) -> io::Result<()> {
+pub(crate) fn listen(ready: Arc<AtomicBool>, stops: mpsc::SyncSender<End>) -> io::Result<()> {
     let wait = move || {
         while let Ok(signal) = stopping().wait() {
             let stop = Stop(signal);
@@ -53,7 +53,7 @@ pub fn listen(ready: Arc<AtomicBool>, stops: mpsc::SyncSender<End>) -> io::Resul
 
 /// Why a server ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     /// A signal asked for it.
     Signal(Stop),
     /// The member was removed from its cluster.
@@ -62,13 +62,13 @@ pub enum End {
 
 impl Stop {
     /// The signal as Go names it.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         if self.0 == Signal::SIGINT { "interrupt" } else { "terminated" }
     }
 
     /// Ends the process by this signal. Returns when the process ignores it, or is the first of
     /// a container, where signals do not kill.
-    pub fn die(self) {
+    pub(crate) fn die(self) {
         if std::process::id() != 1 {
             // Unblocking delivers what was raised.
             raise(self.0).and_then(|()| stopping().thread_unblock()).ok();
@@ -76,7 +76,7 @@ impl Stop {
     }
 
     /// The exit status of a process that could not die of the signal.
-    pub fn status(self) -> u8 {
+    pub(crate) fn status(self) -> u8 {
         if std::process::id() == 1 {
             return 0;
         }

@@ -15,11 +15,11 @@ use crate::metrics::Metrics;
 use crate::state::StoreSlot;
 
 /// Time between two purges of old files (etcd: 30 s).
-pub const PURGE_INTERVAL: Duration = Duration::from_secs(30);
+pub(crate) const PURGE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// A snapshot to be taken: the membership as of an applied entry.
 #[derive(Clone, Debug)]
-pub struct SnapshotJob {
+pub(crate) struct SnapshotJob {
     /// Index of the entry.
     pub index: u64,
     /// Its term.
@@ -35,7 +35,7 @@ pub struct SnapshotJob {
 }
 
 /// Takes snapshots, one after the other, on a thread of its own.
-pub struct Snapshotter {
+pub(crate) struct Snapshotter {
     /// Where `.snap` files are.
     pub dir: SnapDir,
     /// What is made durable first.
@@ -48,7 +48,7 @@ pub struct Snapshotter {
 
 impl Snapshotter {
     /// Takes what is asked for until nobody can ask any more.
-    pub async fn run(self, mut jobs: mpsc::Receiver<SnapshotJob>) {
+    pub(crate) async fn run(self, mut jobs: mpsc::Receiver<SnapshotJob>) {
         while let Some(job) = jobs.recv().await {
             self.take(job).await;
         }
@@ -90,7 +90,7 @@ impl Snapshotter {
 
 /// Removes files beyond the configured numbers, again and again.
 #[derive(Debug)]
-pub struct Purger {
+pub(crate) struct Purger {
     /// Where `.snap` files are.
     pub snap_dir: SnapDir,
     /// Where the log is.
@@ -103,7 +103,7 @@ pub struct Purger {
 
 impl Purger {
     /// One pass.
-    pub fn purge(&self) {
+    pub(crate) fn purge(&self) {
         let wals = match self.wals_max {
             0 => Ok(Vec::new()),
             max => wal::purge(&self.wal_dir, max),
@@ -121,7 +121,7 @@ impl Purger {
     }
 
     /// A pass now and one every interval.
-    pub async fn run(self) {
+    pub(crate) async fn run(self) {
         let mut ticks = tokio::time::interval(PURGE_INTERVAL);
         loop {
             ticks.tick().await;

@@ -1,11 +1,10 @@
 //! What request handlers and background loops share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use mvcc::WatchHub;
 use parking_lot::RwLock;
-use proto::etcdserverpb::ResponseHeader;
 use tokio::sync::Notify;
 
 use crate::backup::Backups;
@@ -19,7 +18,7 @@ use crate::rpc::Closing;
 
 /// Facts the state machine's thread writes and everybody reads.
 #[derive(Debug, Default)]
-pub struct StatusBoard {
+pub(crate) struct StatusBoard {
     /// Term of the last applied entry: what headers name.
     pub applied_term: AtomicU64,
     /// Whether this member has no vote.
@@ -34,21 +33,21 @@ pub struct StatusBoard {
 
 /// The store in use. A snapshot from the leader puts another one in its place; reads under way
 /// go on with the one they have.
-pub struct StoreSlot(RwLock<mvcc::Store>);
+pub(crate) struct StoreSlot(RwLock<mvcc::Store>);
 
 impl StoreSlot {
     /// With the store of the start.
-    pub fn new(store: mvcc::Store) -> Arc<StoreSlot> {
+    pub(crate) fn new(store: mvcc::Store) -> Arc<StoreSlot> {
         Arc::new(StoreSlot(RwLock::new(store)))
     }
 
     /// The store as of now.
-    pub fn get(&self) -> mvcc::Store {
+    pub(crate) fn get(&self) -> mvcc::Store {
         self.0.read().clone()
     }
 
     /// Puts another store in its place.
-    pub fn replace(&self, store: mvcc::Store) {
+    pub(crate) fn replace(&self, store: mvcc::Store) {
         *self.0.write() = store;
     }
 }
@@ -60,7 +59,7 @@ impl std::fmt::Debug for StoreSlot {
 }
 
 /// The server as its handlers see it.
-pub struct Shared {
+pub(crate) struct Shared {
     /// The configuration.
     pub config: Config,
     /// The cluster.
@@ -101,30 +100,20 @@ impl std::fmt::Debug for Shared {
 
 impl Shared {
     /// The keys as of now: to be taken anew for every request.
-    pub fn store(&self) -> mvcc::Store {
+    pub(crate) fn store(&self) -> mvcc::Store {
         self.stores.get()
     }
 
     /// Whether this member is the whole cluster.
-    pub fn is_alone(&self) -> bool {
+    pub(crate) fn is_alone(&self) -> bool {
         self.raft.status().is_alone()
-    }
-
-    /// The header of an answer at `revision`.
-    pub fn header(&self, revision: i64) -> ResponseHeader {
-        ResponseHeader {
-            cluster_id: self.cluster_id,
-            member_id: self.member_id,
-            revision,
-            raft_term: self.board.applied_term.load(Ordering::Relaxed),
-        }
     }
 
     /// Waits until the applied state contains every acknowledged write.
     ///
     /// # Errors
     /// See [`reads::barrier`].
-    pub async fn read_barrier(&self) -> Result<(), BarrierError> {
+    pub(crate) async fn read_barrier(&self) -> Result<(), BarrierError> {
         reads::barrier(&self.raft, self.config.request_timeout(), &self.metrics).await
     }
 }

@@ -22,7 +22,7 @@ const H2: &[u8] = b"h2";
 
 /// TLS towards clients.
 #[derive(Debug)]
-pub struct ClientTls {
+pub(crate) struct ClientTls {
     clients: Option<Arc<Acceptor>>,
     metrics: Option<Arc<Acceptor>>,
     flags: TlsFlags,
@@ -30,7 +30,7 @@ pub struct ClientTls {
 
 /// TLS among peers.
 #[derive(Debug)]
-pub struct PeerTls {
+pub(crate) struct PeerTls {
     acceptor: Option<Arc<Acceptor>>,
     options: ClientOptions,
     connector: OnceLock<Result<Arc<Connector>, String>>,
@@ -51,7 +51,7 @@ impl ClientTls {
     ///
     /// # Errors
     /// etcd's start-up text.
-    pub fn new(config: &Config) -> Result<ClientTls, String> {
+    pub(crate) fn new(config: &Config) -> Result<ClientTls, String> {
         let listened = [&config.listen_client_urls[..], &config.listen_client_http_urls].concat();
         let side = Side::new("client", &config.client_tls, config, &listened)?;
         for url in &listened {
@@ -76,17 +76,17 @@ impl ClientTls {
     }
 
     /// The entrance of a client listener.
-    pub fn door(&self, bound: &Bound) -> Door {
+    pub(crate) fn door(&self, bound: &Bound) -> Door {
         Door::new(bound, self.clients.as_ref(), "client")
     }
 
     /// The entrance of a metrics listener.
-    pub fn metrics_door(&self, bound: &Bound) -> Door {
+    pub(crate) fn metrics_door(&self, bound: &Bound) -> Door {
         Door::http1(bound, self.metrics.as_ref(), "client")
     }
 
     /// Tells the log how clients are served.
-    pub fn log_start(&self, config: &Config) {
+    pub(crate) fn log_start(&self, config: &Config) {
         log_start("client", &self.flags, config);
     }
 }
@@ -96,7 +96,7 @@ impl PeerTls {
     ///
     /// # Errors
     /// etcd's start-up text.
-    pub fn new(config: &Config) -> Result<PeerTls, String> {
+    pub(crate) fn new(config: &Config) -> Result<PeerTls, String> {
         let listened = &config.listen_peer_urls;
         let side = Side::new("peer", &config.peer_tls, config, listened)?;
         log_start("peer", &side.flags, config);
@@ -121,7 +121,7 @@ impl PeerTls {
     }
 
     /// The entrance of a peer listener.
-    pub fn door(&self, bound: &Bound) -> Door {
+    pub(crate) fn door(&self, bound: &Bound) -> Door {
         Door::http1(bound, self.acceptor.as_ref(), "peer")
     }
 
@@ -129,7 +129,7 @@ impl PeerTls {
     ///
     /// # Errors
     /// Files that do not serve.
-    pub fn connector(&self) -> Result<&Arc<Connector>, &str> {
+    pub(crate) fn connector(&self) -> Result<&Arc<Connector>, &str> {
         let made = self.connector.get_or_init(|| {
             Connector::new(self.options.clone()).map(Arc::new).map_err(|e| e.to_string())
         });

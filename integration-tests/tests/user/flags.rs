@@ -371,6 +371,16 @@ fn the_metrics_page_can_be_read_and_counts() {
         Tool::Ours.ok(&server, &["put", "k", value]);
     }
     assert_eq!(server.metric("etcd_mvcc_put_total"), puts_before + 3.0);
+    Tool::Ours.ok(&server, &["get", "k"]);
+    let nothing = Tool::Ours.run(&server, &["lease", "revoke", "1"]);
+    assert_ne!(nothing.code, 0);
+    for (success, kind, count) in
+        [("true", "Put", 3.0), ("true", "Range", 1.0), ("false", "LeaseRevoke", 1.0)]
+    {
+        let labels = format!("{{success=\"{success}\",type=\"{kind}\"}}");
+        let series = format!("etcd_server_request_duration_seconds_count{labels}");
+        assert_eq!(server.metric(&series), count, "{series}");
+    }
     assert_eq!(server.metric("etcd_server_has_leader"), 1.0);
     let (status, head, page) = http(&server, "GET", "/metrics", "x");
     assert_eq!(status, 200);

@@ -9,7 +9,7 @@ use crate::config::Config;
 
 /// A member about to start for the first time, and its cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
+pub(crate) struct Identity {
     /// The member's id.
     pub member_id: u64,
     /// The cluster.
@@ -25,7 +25,7 @@ impl Identity {
     ///
     /// # Errors
     /// etcd's texts.
-    pub fn from_flags(config: &Config) -> Result<Identity, Error> {
+    pub(crate) fn from_flags(config: &Config) -> Result<Identity, Error> {
         let members = members(config)?;
         let own = members
             .iter()

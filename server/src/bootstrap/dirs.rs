@@ -17,9 +17,7 @@ const PROBE: &str = ".touch";
 
 /// The folders of a member, held until dropped.
 #[derive(Debug)]
-pub struct DataDir {
-    /// `<data>/member`.
-    pub member: PathBuf,
+pub(crate) struct DataDir {
     /// `<data>/member/snap`.
     pub snap: PathBuf,
     /// `<data>/member/wal`, or `--wal-dir`.
@@ -33,7 +31,7 @@ impl DataDir {
     ///
     /// # Errors
     /// When a folder cannot be used, or another process has it.
-    pub fn open(config: &Config) -> Result<DataDir, Error> {
+    pub(crate) fn open(config: &Config) -> Result<DataDir, Error> {
         let data = &config.data_dir;
         let kind = |e| Error::Refused(format!("cannot access data directory: {e}"));
         make(data).map_err(kind)?;
@@ -52,7 +50,7 @@ impl DataDir {
                 .and_then(|()| probe(&wal))
                 .map_err(|e| Error::Refused(format!("cannot write to WAL directory: {e}")))?;
         }
-        Ok(DataDir { member, snap, wal, _lock: lock })
+        Ok(DataDir { snap, wal, _lock: lock })
     }
 }
 

@@ -25,7 +25,7 @@ const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The members and the cluster id, as a member tells them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub(crate) struct Told {
     /// The cluster.
     pub cluster_id: u64,
     /// Its members.
@@ -34,7 +34,7 @@ pub struct Told {
 
 /// Versions as a member tells them; `None` for what is not decided or not said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Versions {
+pub(crate) struct Versions {
     /// Of the program.
     pub server: Option<Version>,
     /// Of the cluster.
@@ -42,7 +42,7 @@ pub struct Versions {
 }
 
 /// Asks running members over their peer URLs. Every call waits.
-pub trait Ask {
+pub(crate) trait Ask {
     /// The members, as known at one of `urls`: all are asked at once, the first answer counts.
     fn members(&self, urls: &[String], timeout: Duration) -> Option<Told>;
     /// The versions of the member at `url`.

@@ -4,7 +4,7 @@ use super::number::parse_bool;
 
 /// How far a gate has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub(crate) enum Stage {
     /// Off by default.
     Alpha,
     /// On by default.
@@ -13,7 +13,7 @@ pub enum Stage {
 
 impl Stage {
     /// The stage as metrics and help print it.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Stage::Alpha => "ALPHA",
             Stage::Beta => "BETA",
@@ -57,7 +57,7 @@ const GATES: &[Gate] = &[
 
 /// The state of every gate.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Gates(Vec<bool>);
+pub(crate) struct Gates(Vec<bool>);
 
 impl Default for Gates {
     fn default() -> Self {
@@ -67,12 +67,12 @@ impl Default for Gates {
 
 impl Gates {
     /// Name, stage and state of every gate, sorted by name.
-    pub fn list(&self) -> impl Iterator<Item = (&'static str, Stage, bool)> + '_ {
+    pub(crate) fn list(&self) -> impl Iterator<Item = (&'static str, Stage, bool)> + '_ {
         GATES.iter().zip(&self.0).map(|(g, &on)| (g.name, g.stage, on))
     }
 
     /// Whether the named gate is on; false for a name that is no gate.
-    pub fn enabled(&self, name: &str) -> bool {
+    pub(crate) fn enabled(&self, name: &str) -> bool {
         self.list().any(|(n, _, on)| n == name && on)
     }
 

@@ -13,28 +13,30 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use self::tls::TlsFlags;
-pub use gates::{Gates, Stage};
-pub use parse::Notice;
-pub use url::{Scheme, Url};
+pub(crate) use self::tls::TlsFlags;
+pub(crate) use gates::Gates;
+pub(crate) use parse::Notice;
+#[cfg(test)]
+pub(crate) use url::Scheme;
+pub(crate) use url::Url;
 
 use parse::{Refusal, Settings};
 
 /// The long per-flag text of `--help`.
-pub const HELP: &str = include_str!("help.txt");
+pub(crate) const HELP: &str = include_str!("help.txt");
 /// The short usage text.
-pub const USAGE: &str = include_str!("usage.txt");
+pub(crate) const USAGE: &str = include_str!("usage.txt");
 
 /// The quota when `--quota-backend-bytes` is 0 (etcd 3.7: 2 GiB).
-pub const QUOTA_DEFAULT_BYTES: i64 = 2 * 1024 * 1024 * 1024;
+pub(crate) const QUOTA_DEFAULT_BYTES: i64 = 2 * 1024 * 1024 * 1024;
 /// The quota above which etcd warns (8 GiB).
-pub const QUOTA_SUGGESTED_MAX_BYTES: i64 = 8 * 1024 * 1024 * 1024;
+pub(crate) const QUOTA_SUGGESTED_MAX_BYTES: i64 = 8 * 1024 * 1024 * 1024;
 /// The request limit above which etcd warns (10 MiB).
-pub const REQUEST_RECOMMENDED_MAX_BYTES: u64 = 10 * 1024 * 1024;
+pub(crate) const REQUEST_RECOMMENDED_MAX_BYTES: u64 = 10 * 1024 * 1024;
 
 /// The checked configuration of a server.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub(crate) struct Config {
     /// `--name`.
     pub name: String,
     /// `--data-dir`, or `<name>.etcd`.
@@ -101,8 +103,6 @@ pub struct Config {
     pub ping_spacing: Option<Duration>,
     /// `--socket-reuse-port`.
     pub reuse_port: bool,
-    /// `--socket-reuse-address`.
-    pub reuse_address: bool,
     /// `--auto-compaction-mode` and `--auto-compaction-retention`; a bad one fails the start.
     pub auto_compaction: Result<Retention, String>,
     /// `--compaction-batch-limit`, with the default in place of 0.
@@ -119,8 +119,6 @@ pub struct Config {
     pub host_whitelist: Vec<String>,
     /// Whether `--metrics` is `extensive`.
     pub extensive_metrics: bool,
-    /// `--enable-grpc-gateway`.
-    pub grpc_gateway: bool,
     /// `--warning-apply-duration`.
     pub warning_apply: Duration,
     /// `--warning-unary-request-duration`, with the default in place of 0.
@@ -143,33 +141,33 @@ pub struct Config {
 
 impl Config {
     /// The time a request may take: 5 s and two election timeouts.
-    pub fn request_timeout(&self) -> Duration {
+    pub(crate) fn request_timeout(&self) -> Duration {
         Duration::from_secs(5) + 2 * self.election
     }
 
     /// Where the member keeps its state.
-    pub fn member_dir(&self) -> PathBuf {
+    pub(crate) fn member_dir(&self) -> PathBuf {
         self.data_dir.join("member")
     }
 
     /// Where snapshots and the backend are.
-    pub fn snap_dir(&self) -> PathBuf {
+    pub(crate) fn snap_dir(&self) -> PathBuf {
         self.member_dir().join("snap")
     }
 
     /// Where the WAL is.
-    pub fn wal_path(&self) -> PathBuf {
+    pub(crate) fn wal_path(&self) -> PathBuf {
         self.wal_dir.as_deref().map_or_else(|| self.member_dir().join("wal"), Path::to_path_buf)
     }
 
     /// Raft ticks per election timeout.
-    pub fn election_ticks(&self) -> usize {
+    pub(crate) fn election_ticks(&self) -> usize {
         let ticks = self.election.as_millis() / self.heartbeat.as_millis().max(1);
         usize::try_from(ticks).unwrap_or(usize::MAX)
     }
 
     /// The smallest lease TTL in seconds: one and a half election timeouts, rounded up.
-    pub fn min_lease_ttl(&self) -> i64 {
+    pub(crate) fn min_lease_ttl(&self) -> i64 {
         let ms = (self.election.as_millis() * 3).div_ceil(2);
         i64::try_from(ms.div_ceil(1000)).unwrap_or(i64::MAX)
     }
@@ -177,7 +175,7 @@ impl Config {
 
 /// What `--auto-compaction-retention` asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Retention {
+pub(crate) enum Retention {
     /// Nothing is compacted.
     Off,
     /// History of this duration is kept.
@@ -191,7 +189,7 @@ impl Retention {
     ///
     /// # Errors
     /// etcd's start-up text.
-    pub fn parse(mode: &str, text: &str) -> Result<Retention, String> {
+    pub(crate) fn parse(mode: &str, text: &str) -> Result<Retention, String> {
         let digits = text.strip_prefix('+').unwrap_or(text);
         let whole = match digits.bytes().all(|b| b.is_ascii_digit()) {
             true => digits.parse::<i64>().ok(),
@@ -220,7 +218,7 @@ impl Retention {
 
 /// Where and how to log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogConfig {
+pub(crate) struct LogConfig {
     /// The targets: `stderr`, `stdout` or paths.
     pub outputs: Vec<String>,
     /// The least severe level to log.
@@ -233,7 +231,7 @@ pub struct LogConfig {
 
 /// What the command line asks for.
 #[derive(Debug)]
-pub enum Command {
+pub(crate) enum Command {
     /// Run a server.
     Run(Box<Startup>),
     /// Print these texts on stdout and stderr and exit with this code.
@@ -256,7 +254,7 @@ pub enum Command {
 
 /// Settings that are syntactically sound; checked by [`Startup::validate`] once logging works.
 #[derive(Debug)]
-pub struct Startup {
+pub(crate) struct Startup {
     /// Lines gathered while parsing, to be logged first.
     pub notices: Vec<Notice>,
     settings: Result<Settings, String>,
@@ -264,7 +262,7 @@ pub struct Startup {
 
 /// A refusal of [`Startup::validate`]: etcd logs it as `failed to verify flags` and exits 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Invalid {
+pub(crate) struct Invalid {
     /// The text of field `error`.
     pub error: String,
     /// A second warning, if there is one.
@@ -276,7 +274,7 @@ impl Startup {
     ///
     /// # Errors
     /// etcd's text for `failed to verify flags`.
-    pub fn logging(&self) -> Result<LogConfig, String> {
+    pub(crate) fn logging(&self) -> Result<LogConfig, String> {
         match &self.settings {
             Ok(settings) => validate::logging(settings),
             Err(_) => Ok(LogConfig::default()),
@@ -287,7 +285,7 @@ impl Startup {
     ///
     /// # Errors
     /// The first fault.
-    pub fn validate(&self, notices: &mut Vec<Notice>) -> Result<Config, Invalid> {
+    pub(crate) fn validate(&self, notices: &mut Vec<Notice>) -> Result<Config, Invalid> {
         match &self.settings {
             Ok(settings) => validate::config(settings, notices),
             Err(error) => Err(Invalid { error: error.clone(), advice: None }),
@@ -307,7 +305,10 @@ impl Default for LogConfig {
 }
 
 /// Reads the arguments (without the program's name) and the environment.
-pub fn read(args: &[OsString], env: impl IntoIterator<Item = (OsString, OsString)>) -> Command {
+pub(crate) fn read(
+    args: &[OsString],
+    env: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Command {
     let print = |stdout: &str, stderr: String, code| Command::Print {
         stdout: stdout.to_owned(),
         stderr,
@@ -351,16 +352,16 @@ fn version_text() -> String {
 }
 
 /// The commit this was built from, if the build said so.
-pub const GIT_SHA: &str = match option_env!("ETCD_BUILD_GIT_SHA") {
+pub(crate) const GIT_SHA: &str = match option_env!("ETCD_BUILD_GIT_SHA") {
     Some(sha) => sha,
     None => "Not provided",
 };
 /// The toolchain, where etcd names Go's.
-pub const TOOLCHAIN: &str = concat!("rust", env!("CARGO_PKG_RUST_VERSION"));
+pub(crate) const TOOLCHAIN: &str = concat!("rust", env!("CARGO_PKG_RUST_VERSION"));
 /// The operating system.
-pub const OS: &str = std::env::consts::OS;
+pub(crate) const OS: &str = std::env::consts::OS;
 /// The architecture, in Go's words.
-pub const ARCH: &str = match std::env::consts::ARCH.as_bytes() {
+pub(crate) const ARCH: &str = match std::env::consts::ARCH.as_bytes() {
     b"x86_64" => "amd64",
     b"aarch64" => "arm64",
     _ => std::env::consts::ARCH,

@@ -27,7 +27,7 @@ pub(crate) struct Settings {
 
 /// A line to log once the logger stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notice {
+pub(crate) struct Notice {
     /// Whether it warns; otherwise it informs.
     pub warn: bool,
     /// The message.

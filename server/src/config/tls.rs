@@ -6,7 +6,7 @@ use super::parse::{Notice, Settings, Source};
 
 /// How one side, clients or peers, speaks TLS; texts are as the flags give them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TlsFlags {
+pub(crate) struct TlsFlags {
     /// `--cert-file`, `--peer-cert-file`.
     pub cert: String,
     /// `--key-file`, `--peer-key-file`.
@@ -33,7 +33,7 @@ pub struct TlsFlags {
 
 impl TlsFlags {
     /// Whether neither a certificate nor a key is given.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.cert.is_empty() && self.key.is_empty()
     }
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// The scheme of a URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Scheme {
+pub(crate) enum Scheme {
     /// Plain TCP.
     Http,
     /// TLS over TCP.
@@ -28,7 +28,7 @@ impl Scheme {
     }
 
     /// The scheme as it stands in a URL.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Scheme::Http => "http",
             Scheme::Https => "https",
@@ -38,14 +38,14 @@ impl Scheme {
     }
 
     /// Whether the scheme asks for TLS.
-    pub fn is_tls(self) -> bool {
+    pub(crate) fn is_tls(self) -> bool {
         matches!(self, Scheme::Https | Scheme::Unixs)
     }
 }
 
 /// A URL that passed etcd's rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Url {
+pub(crate) struct Url {
     /// The scheme.
     pub scheme: Scheme,
     /// `host:port`, or what stands before the path of a unix URL.
@@ -62,20 +62,20 @@ impl fmt::Display for Url {
 
 impl Url {
     /// The host without its port and without IPv6 brackets.
-    pub fn hostname(&self) -> &str {
+    pub(crate) fn hostname(&self) -> &str {
         let host = self.host.rsplit_once(':').map_or(self.host.as_str(), |(host, _)| host);
         host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host)
     }
 
     /// The file of a unix socket, if it is one. What stands where a host would belongs to it:
     /// `unix://localhost:1234` is a file of that name in the working directory.
-    pub fn socket_file(&self) -> Option<String> {
+    pub(crate) fn socket_file(&self) -> Option<String> {
         let unix = matches!(self.scheme, Scheme::Unix | Scheme::Unixs);
         unix.then(|| format!("{}{}", self.host, self.path))
     }
 
     /// The socket address to bind, if the host is an IP literal or `localhost`.
-    pub fn bind_address(&self) -> Option<SocketAddr> {
+    pub(crate) fn bind_address(&self) -> Option<SocketAddr> {
         let (_, port) = self.host.rsplit_once(':')?;
         let port = if port.is_empty() { 0 } else { port.parse().ok()? };
         let ip = match self.hostname() {

@@ -341,7 +341,6 @@ fn build(settings: &Settings, notices: &mut Vec<Notice>) -> Result<Config, Inval
         keepalive: keepalive(settings),
         ping_spacing: some_positive(settings.nanos("grpc-keepalive-min-time")),
         reuse_port: settings.bool("socket-reuse-port"),
-        reuse_address: settings.bool("socket-reuse-address"),
         auto_compaction: Retention::parse(mode, settings.text("auto-compaction-retention")),
         compaction_batch_limit: if batch_limit == 0 { 1000 } else { batch_limit },
         compaction_sleep: positive(
@@ -353,7 +352,6 @@ fn build(settings: &Settings, notices: &mut Vec<Notice>) -> Result<Config, Inval
         cors: allowed(settings, "cors"),
         host_whitelist: allowed(settings, "host-whitelist"),
         extensive_metrics: settings.text("metrics") == "extensive",
-        grpc_gateway: settings.bool("enable-grpc-gateway"),
         warning_apply: positive(settings.nanos("warning-apply-duration"), Duration::ZERO),
         warning_unary: positive(
             settings.nanos("warning-unary-request-duration"),

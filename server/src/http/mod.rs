@@ -20,10 +20,10 @@ use hyper::body::Incoming;
 use answer::{Answer, html, method_not_allowed, not_found, text};
 
 /// A boxed future.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// What handlers ask of the server.
-pub trait Facts: Send + Sync + 'static {
+pub(crate) trait Facts: Send + Sync + 'static {
     /// Names of the raised alarms, each kind once: `NOSPACE`, `CORRUPT`, or any other text.
     fn alarms(&self) -> Vec<String>;
     /// Whether a leader is known.
@@ -52,7 +52,7 @@ pub trait Facts: Send + Sync + 'static {
 
 /// Which endpoints a listener has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+pub(crate) enum Side {
     /// Everything, behind host check and CORS.
     Client,
     /// Metrics and health.
@@ -63,7 +63,7 @@ pub enum Side {
 
 /// Answers HTTP requests.
 #[derive(Clone)]
-pub struct Router(Arc<Inner>);
+pub(crate) struct Router(Arc<Inner>);
 
 struct Inner {
     side: Side,
@@ -80,19 +80,19 @@ impl std::fmt::Debug for Router {
 
 impl Router {
     /// A router without host check and CORS.
-    pub fn new(side: Side, facts: Arc<dyn Facts>) -> Router {
+    pub(crate) fn new(side: Side, facts: Arc<dyn Facts>) -> Router {
         Router(Arc::new(Inner { side, facts, cors: Vec::new(), hosts: Vec::new() }))
     }
 
     /// The router of the client port; empty lists allow all.
-    pub fn client(facts: Arc<dyn Facts>, cors: Vec<String>, hosts: Vec<String>) -> Router {
+    pub(crate) fn client(facts: Arc<dyn Facts>, cors: Vec<String>, hosts: Vec<String>) -> Router {
         Router(Arc::new(Inner { side: Side::Client, facts, cors, hosts }))
     }
 
     /// The same for connections with TLS, to which the host check does not apply: a page of
     /// another site cannot speak for us there.
     #[must_use]
-    pub fn over_tls(&self) -> Router {
+    pub(crate) fn over_tls(&self) -> Router {
         if self.0.hosts.is_empty() {
             return self.clone();
         }
@@ -102,7 +102,7 @@ impl Router {
     }
 
     /// Answers one request; its body is not read.
-    pub async fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
+    pub(crate) async fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
         let inner = &*self.0;
         match request.headers().get_all(HOST).iter().count() {
             0 if request.version() == Version::HTTP_11 => {

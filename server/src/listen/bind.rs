@@ -20,14 +20,14 @@ const BACKLOG: i32 = 4096;
 
 /// How to bind.
 #[derive(Clone, Copy, Debug)]
-pub struct SocketOptions {
+pub(crate) struct SocketOptions {
     /// `--socket-reuse-port`.
     pub reuse_port: bool,
 }
 
 /// A bound socket and the URLs it serves.
 #[derive(Debug)]
-pub struct Bound {
+pub(crate) struct Bound {
     /// The address as configured: `host:port`, or the path of a unix socket.
     pub address: String,
     /// The URLs on it.
@@ -55,7 +55,7 @@ impl Drop for SocketFile {
 
 /// A socket that accepts connections.
 #[derive(Debug)]
-pub struct Listener(Listening);
+pub(crate) struct Listener(Listening);
 
 #[derive(Debug)]
 enum Listening {
@@ -65,17 +65,18 @@ enum Listening {
 
 impl Bound {
     /// Whether connections without TLS are served.
-    pub fn is_plain(&self) -> bool {
+    pub(crate) fn is_plain(&self) -> bool {
         self.urls.iter().any(|url| !url.scheme.is_tls())
     }
 
     /// Whether connections with TLS are served.
-    pub fn is_secure(&self) -> bool {
+    pub(crate) fn is_secure(&self) -> bool {
         self.urls.iter().any(|url| url.scheme.is_tls())
     }
 
     /// Where it listens, if it has an address; a port chosen by the system shows here.
-    pub fn local_address(&self) -> Option<SocketAddr> {
+    #[cfg(test)]
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
         match &self.socket {
             Socket::Tcp(socket) => socket.local_addr().ok(),
             Socket::Unix(..) => None,
@@ -86,7 +87,7 @@ impl Bound {
     ///
     /// # Errors
     /// The runtime cannot take the socket.
-    pub fn listen(self) -> io::Result<Listener> {
+    pub(crate) fn listen(self) -> io::Result<Listener> {
         Ok(Listener(match self.socket {
             Socket::Tcp(socket) => Listening::Tcp(tokio::net::TcpListener::from_std(socket)?),
             Socket::Unix(socket, file) => {
@@ -103,7 +104,7 @@ impl Listener {
     ///
     /// # Errors
     /// Out of descriptors, or a connection that was gone before it was taken.
-    pub async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
+    pub(crate) async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
         match &self.0 {
             Listening::Tcp(listener) => {
                 let (stream, remote) = listener.accept().await?;
@@ -121,7 +122,7 @@ impl Listener {
 ///
 /// # Errors
 /// Go's words: `listen tcp 127.0.0.1:2379: bind: address already in use`.
-pub fn bind_all(urls: &[Url], options: SocketOptions) -> Result<Vec<Bound>, String> {
+pub(crate) fn bind_all(urls: &[Url], options: SocketOptions) -> Result<Vec<Bound>, String> {
     let mut bounds: Vec<Bound> = Vec::new();
     for url in urls {
         let address = url.socket_file().unwrap_or_else(|| url.host.clone());

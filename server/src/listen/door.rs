@@ -15,7 +15,7 @@ const PROTOCOL_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
 /// The entrance of one listener; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Door {
+pub(crate) struct Door {
     plain: bool,
     tls: Option<Arc<tls::Acceptor>>,
     /// What the log calls the endpoint.
@@ -26,7 +26,7 @@ pub struct Door {
 
 /// A connection that got in.
 #[derive(Debug)]
-pub enum Opened {
+pub(crate) enum Opened {
     /// Without TLS.
     Plain(Protocol, Rewound<Stream>),
     /// With TLS.
@@ -34,17 +34,25 @@ pub enum Opened {
 }
 
 /// A connection with TLS.
-pub type Secured = Box<tls::Accepted<Rewound<Stream>>>;
+pub(crate) type Secured = Box<tls::Accepted<Rewound<Stream>>>;
 
 impl Door {
     /// The entrance of a listener for any protocol; `tls` is needed for its secure URLs.
-    pub fn new(bound: &Bound, tls: Option<&Arc<tls::Acceptor>>, endpoint: &'static str) -> Door {
+    pub(crate) fn new(
+        bound: &Bound,
+        tls: Option<&Arc<tls::Acceptor>>,
+        endpoint: &'static str,
+    ) -> Door {
         let tls = tls.filter(|_| bound.is_secure()).cloned();
         Door { plain: bound.is_plain(), tls, endpoint, only_http1: false }
     }
 
     /// The same for a listener that serves HTTP/1 alone.
-    pub fn http1(bound: &Bound, tls: Option<&Arc<tls::Acceptor>>, endpoint: &'static str) -> Door {
+    pub(crate) fn http1(
+        bound: &Bound,
+        tls: Option<&Arc<tls::Acceptor>>,
+        endpoint: &'static str,
+    ) -> Door {
         Door { only_http1: true, ..Door::new(bound, tls, endpoint) }
     }
 
@@ -54,7 +62,7 @@ impl Door {
     ///
     /// # Errors
     /// The connection broke, or stayed silent.
-    pub async fn open(
+    pub(crate) async fn open(
         &self,
         stream: Stream,
         remote: Option<SocketAddr>,

@@ -131,7 +131,7 @@ impl Strikes {
 
 /// Bytes of gRPC messages and their five-byte heads that passed.
 #[derive(Debug, Default)]
-pub struct Traffic {
+pub(crate) struct Traffic {
     /// From clients.
     pub received: Counter,
     /// To clients.

@@ -27,13 +27,14 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-pub use bind::{Bound, Listener, SocketOptions, bind_all};
-pub use door::{Door, Opened, Secured};
-pub use frames::Traffic;
-pub use secure::ClientName;
-pub use shard::GrpcService;
-pub use sniff::{Protocol, Rewound};
-pub use socket::Stream;
+pub(crate) use bind::{Bound, Listener, SocketOptions, bind_all};
+pub(crate) use door::{Door, Opened};
+pub(crate) use frames::Traffic;
+#[cfg(test)]
+pub(crate) use secure::ClientName;
+pub(crate) use shard::GrpcService;
+pub(crate) use sniff::Protocol;
+pub(crate) use socket::Stream;
 
 use crate::http::Router;
 use shard::{Assigned, Shard, ShardServer};
@@ -45,7 +46,7 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
 /// What a listener serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Serve {
+pub(crate) enum Serve {
     /// gRPC and HTTP/1.
     Both,
     /// gRPC alone.
@@ -56,7 +57,7 @@ pub enum Serve {
 
 /// What connections need to know of the configuration.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Streams a client may have open on one connection.
     pub max_concurrent_streams: u32,
     /// Idle time before a ping, and the wait for its answer.
@@ -72,7 +73,7 @@ pub struct Settings {
 /// Threads that serve connections: half the cores, since the raft thread, the storage engine
 /// and the kernel's network work need the other half; with fewer, larger owners more requests
 /// share one wake-up and one system call.
-pub fn default_shards() -> usize {
+pub(crate) fn default_shards() -> usize {
     std::thread::available_parallelism().map_or(1, |n| (n.get() / 2).max(1))
 }
 
@@ -80,7 +81,7 @@ pub fn default_shards() -> usize {
 ///
 /// # Errors
 /// etcd's text when too few are left.
-pub fn connection_limit() -> Result<usize, String> {
+pub(crate) fn connection_limit() -> Result<usize, String> {
     let (soft, _) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)
         .map_err(|e| format!("getrlimit: {e}"))?;
     if soft <= RESERVED_DESCRIPTORS {
@@ -93,14 +94,14 @@ pub fn connection_limit() -> Result<usize, String> {
 }
 
 /// A client listener, its entrance and what it serves.
-pub type Entrance = (Bound, Door, Serve);
+pub(crate) type Entrance = (Bound, Door, Serve);
 
 /// Makes what else runs on an `rpc` thread, given its number; it is dropped at the end.
-pub type Companion = Arc<dyn Fn(usize) -> crate::http::BoxFuture<'static, ()> + Send + Sync>;
+pub(crate) type Companion = Arc<dyn Fn(usize) -> crate::http::BoxFuture<'static, ()> + Send + Sync>;
 
 /// Every thread that serves clients.
 #[derive(Debug)]
-pub struct Servers {
+pub(crate) struct Servers {
     stop: watch::Sender<Option<Duration>>,
     accept: JoinHandle<()>,
     shards: Vec<Shard>,
@@ -111,7 +112,7 @@ impl Servers {
     ///
     /// # Errors
     /// When a thread or its runtime cannot be made.
-    pub fn start<G: GrpcService>(
+    pub(crate) fn start<G: GrpcService>(
         listeners: Vec<Entrance>,
         limit: usize,
         shards: usize,
@@ -150,7 +151,7 @@ impl Servers {
     }
 
     /// Stops accepting, lets requests end within `budget`, then cuts what is left.
-    pub fn stop(self, budget: Duration) {
+    pub(crate) fn stop(self, budget: Duration) {
         self.stop.send_replace(Some(budget));
         if self.accept.join().is_err() {
             tracing::error!("the accept thread panicked");
@@ -219,7 +220,7 @@ async fn accept_one(
 
 /// A listener that serves HTTP/1 alone on a thread of its own: metrics and peers.
 #[derive(Debug)]
-pub struct SideServer {
+pub(crate) struct SideServer {
     stop: watch::Sender<Option<Duration>>,
     thread: JoinHandle<()>,
 }
@@ -229,7 +230,7 @@ impl SideServer {
     ///
     /// # Errors
     /// When the thread or its runtime cannot be made.
-    pub fn start(
+    pub(crate) fn start(
         name: &str,
         listeners: Vec<(Bound, Door)>,
         router: &Router,
@@ -250,7 +251,7 @@ impl SideServer {
     }
 
     /// Ends at once; connections are cut.
-    pub fn stop(self) {
+    pub(crate) fn stop(self) {
         self.stop.send_replace(Some(Duration::ZERO));
         if self.thread.join().is_err() {
             tracing::error!("a listener thread panicked");

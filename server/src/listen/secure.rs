@@ -16,7 +16,7 @@ use crate::http::{BoxFuture, Router};
 
 /// The common name of the certificate a client showed, in the extensions of its requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientName(pub Arc<str>);
+pub(crate) struct ClientName(pub Arc<str>);
 
 /// gRPC by its content type, anything else by the router.
 #[derive(Clone, Debug)]

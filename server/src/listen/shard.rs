@@ -100,7 +100,7 @@ impl Shard {
 }
 
 /// A gRPC service as a connection needs it.
-pub trait GrpcService:
+pub(crate) trait GrpcService:
     Service<
         Request<Incoming>,
         Response = Response<Self::Answer>,

@@ -14,7 +14,7 @@ const REQUEST_LINE_BYTES_MAX: usize = 4096;
 
 /// The protocol of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
+pub(crate) enum Protocol {
     /// HTTP/1.0 or 1.1.
     Http1,
     /// HTTP/2 with prior knowledge.
@@ -96,7 +96,7 @@ pub(super) async fn sniff<S: AsyncRead + Unpin>(mut stream: S) -> io::Result<Sni
 
 /// A stream whose first bytes were read already and are read again.
 #[derive(Debug)]
-pub struct Rewound<S> {
+pub(crate) struct Rewound<S> {
     head: Bytes,
     stream: S,
 }

@@ -15,7 +15,7 @@ const TCP_KEEPALIVE_S: u32 = 30;
 
 /// A connection over TCP or a unix socket.
 #[derive(Debug)]
-pub enum Stream {
+pub(crate) enum Stream {
     /// Over TCP.
     Tcp(TcpStream),
     /// Over a unix socket.
@@ -42,7 +42,7 @@ impl Stream {
     ///
     /// # Errors
     /// The connection is gone already.
-    pub fn tune(&self) -> io::Result<()> {
+    pub(crate) fn tune(&self) -> io::Result<()> {
         let Stream::Tcp(stream) = self else { return Ok(()) };
         stream.set_nodelay(true)?;
         setsockopt(stream, KeepAlive, &true)?;

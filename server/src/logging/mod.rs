@@ -16,21 +16,21 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use crate::config::{LogConfig, Notice};
 use layer::ZapLayer;
 
-pub use base::time::Timestamp;
+pub(crate) use base::time::Timestamp;
 
 /// The target of events logged at level `fatal`.
-pub const FATAL: &str = "fatal";
+pub(crate) const FATAL: &str = "fatal";
 /// The target of events logged at level `panic`.
-pub const PANIC: &str = "panic";
+pub(crate) const PANIC: &str = "panic";
 /// The target of events of the logger `raft`.
-pub const RAFT: &str = "raft";
+pub(crate) const RAFT: &str = "raft";
 
 /// Marks a formatted value as JSON to be copied as it is; no text of ours starts so.
 const RAW_JSON: &str = "\u{0}json:";
 
 /// A list as a value of a field: `field = %List(&urls)`.
 #[derive(Debug)]
-pub struct List<'a, T>(pub &'a [T]);
+pub(crate) struct List<'a, T>(pub &'a [T]);
 
 impl<T: ToString> fmt::Display for List<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -45,7 +45,7 @@ pub(crate) fn json<T: Serialize + ?Sized>(value: &T) -> String {
 }
 
 /// A duration as Go prints it.
-pub fn go_duration(duration: Duration) -> String {
+pub(crate) fn go_duration(duration: Duration) -> String {
     base::text::format_duration(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX))
 }
 
@@ -84,7 +84,7 @@ impl Sink {
 ///
 /// # Errors
 /// A target that cannot be opened, in zap's words, or a logger that already stands.
-pub fn install(config: &LogConfig) -> Result<(), String> {
+pub(crate) fn install(config: &LogConfig) -> Result<(), String> {
     let sinks = config.outputs.iter().map(|o| Sink::open(o)).collect::<Result<Vec<_>, _>>()?;
     let layer = ZapLayer::new(config, sinks);
     let subscriber = tracing_subscriber::registry().with(layer);
@@ -92,7 +92,7 @@ pub fn install(config: &LogConfig) -> Result<(), String> {
 }
 
 /// Logs lines gathered before there was a logger.
-pub fn notices(notices: &[Notice]) {
+pub(crate) fn notices(notices: &[Notice]) {
     for notice in notices {
         // Field names of events are static, so gathered fields travel as one JSON object.
         let fields = notice.fields.iter().map(|(k, v)| format!("{}:{}", json(k), json(v)));
@@ -107,7 +107,7 @@ pub fn notices(notices: &[Notice]) {
 }
 
 /// Logs a panic in one line and ends the process: a half-alive member is worse than none.
-pub fn install_panic_hook() {
+pub(crate) fn install_panic_hook() {
     std::panic::set_hook(Box::new(|info| {
         let message = info.payload_as_str().unwrap_or("panic");
         let place = info.location().map(ToString::to_string).unwrap_or_default();

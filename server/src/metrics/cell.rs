@@ -5,42 +5,42 @@ use std::time::Duration;
 
 /// A number that only grows.
 #[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
+pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
     /// Adds one.
-    pub fn inc(&self) {
+    pub(crate) fn inc(&self) {
         self.add(1);
     }
 
     /// Adds `n`.
-    pub fn add(&self, n: u64) {
+    pub(crate) fn add(&self, n: u64) {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
     /// The number.
-    pub fn get(&self) -> u64 {
+    pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
 /// A number that goes up and down.
 #[derive(Debug, Default)]
-pub struct Gauge(AtomicI64);
+pub(crate) struct Gauge(AtomicI64);
 
 impl Gauge {
     /// Sets the number.
-    pub fn set(&self, value: i64) {
+    pub(crate) fn set(&self, value: i64) {
         self.0.store(value, Ordering::Relaxed);
     }
 
     /// Adds `n`, which may be negative.
-    pub fn add(&self, n: i64) {
+    pub(crate) fn add(&self, n: i64) {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
     /// The number.
-    pub fn get(&self) -> i64 {
+    pub(crate) fn get(&self) -> i64 {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -85,7 +85,7 @@ pub(super) const HANDLING: [f64; 11] =
 /// Observations counted by upper bound. Sums are kept in units of 1e-9, so that adding is one
 /// atomic operation.
 #[derive(Debug)]
-pub struct Histogram<const N: usize> {
+pub(crate) struct Histogram<const N: usize> {
     bounds: &'static [f64; N],
     buckets: [AtomicU64; N],
     beyond: AtomicU64,
@@ -94,7 +94,7 @@ pub struct Histogram<const N: usize> {
 
 impl<const N: usize> Histogram<N> {
     /// An empty histogram.
-    pub fn new(bounds: &'static [f64; N]) -> Self {
+    pub(crate) fn new(bounds: &'static [f64; N]) -> Self {
         Self {
             bounds,
             buckets: std::array::from_fn(|_| AtomicU64::new(0)),
@@ -104,19 +104,19 @@ impl<const N: usize> Histogram<N> {
     }
 
     /// Counts a duration, in seconds.
-    pub fn observe(&self, duration: Duration) {
+    pub(crate) fn observe(&self, duration: Duration) {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         self.count(duration.as_secs_f64(), nanos);
     }
 
     /// Counts a duration, in milliseconds.
-    pub fn observe_ms(&self, duration: Duration) {
+    pub(crate) fn observe_ms(&self, duration: Duration) {
         let units = u64::try_from(duration.as_nanos().saturating_mul(1000)).unwrap_or(u64::MAX);
         self.count(duration.as_secs_f64() * 1000.0, units);
     }
 
     /// Counts a number.
-    pub fn observe_value(&self, value: u32) {
+    pub(crate) fn observe_value(&self, value: u32) {
         self.count(f64::from(value), u64::from(value).saturating_mul(1_000_000_000));
     }
 
@@ -131,7 +131,7 @@ impl<const N: usize> Histogram<N> {
     }
 
     /// Cumulative counts by upper bound, the whole count and the sum.
-    pub fn read(&self) -> Reading {
+    pub(crate) fn read(&self) -> Reading {
         let mut total = 0;
         let rows = self.bounds.iter().zip(&self.buckets).map(|(&bound, count)| {
             total += count.load(Ordering::Relaxed);
@@ -146,7 +146,7 @@ impl<const N: usize> Histogram<N> {
 
 /// A histogram at one moment.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Reading {
+pub(crate) struct Reading {
     /// Upper bound and count up to it.
     pub rows: Vec<(f64, u64)>,
     /// All observations.

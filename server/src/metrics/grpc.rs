@@ -6,7 +6,7 @@ use super::cell::{Counter, HANDLING, Histogram};
 
 /// How a method passes messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
+pub(crate) enum Shape {
     /// One request, one answer.
     Unary,
     /// One request, many answers.
@@ -17,7 +17,7 @@ pub enum Shape {
 
 impl Shape {
     /// The value of label `grpc_type`.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Shape::Unary => "unary",
             Shape::ServerStream => "server_stream",
@@ -160,7 +160,7 @@ pub(super) const CODES: [&str; 17] = [
 
 /// The counters of a method.
 #[derive(Debug)]
-pub struct Method {
+pub(crate) struct Method {
     /// The service.
     pub service: &'static str,
     /// The method.
@@ -180,7 +180,7 @@ pub struct Method {
 
 impl Method {
     /// Notes the end of a call; the duration counts only with `--metrics=extensive`.
-    pub fn handled(&self, code: tonic::Code, took: Option<Duration>) {
+    pub(crate) fn handled(&self, code: tonic::Code, took: Option<Duration>) {
         let at = usize::try_from(i32::from(code)).unwrap_or(2);
         self.handled[at.min(CODES.len() - 1)].inc();
         if let Some(took) = took {
@@ -191,7 +191,7 @@ impl Method {
 
 /// The counters of all methods.
 #[derive(Debug)]
-pub struct Methods(Vec<Method>);
+pub(crate) struct Methods(Vec<Method>);
 
 impl Methods {
     pub(super) fn new() -> Methods {
@@ -211,13 +211,14 @@ impl Methods {
         Methods(methods.collect())
     }
 
-    /// The counters of a method; meant to be called once, when a service is built.
-    pub fn get(&self, service: &str, method: &str) -> Option<&Method> {
+    /// The counters of a method.
+    #[cfg(test)]
+    pub(crate) fn get(&self, service: &str, method: &str) -> Option<&Method> {
         self.0.iter().find(|m| m.service == service && m.name == method)
     }
 
     /// All of them, sorted by service and method.
-    pub fn all(&self) -> &[Method] {
+    pub(crate) fn all(&self) -> &[Method] {
         &self.0
     }
 }

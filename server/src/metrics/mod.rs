@@ -14,11 +14,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
+use proto::request::Kind;
 
 use crate::listen::Traffic;
 
-pub use cell::{Counter, Gauge, Histogram};
-pub use grpc::{Method, Methods, Shape};
+pub(crate) use cell::{Counter, Gauge, Histogram};
+pub(crate) use grpc::{Method, Methods, Shape};
 
 /// Kinds of applied requests, sorted; label `op`.
 pub(crate) const OPS: [&str; 13] = [
@@ -39,7 +40,7 @@ pub(crate) const OPS: [&str; 13] = [
 
 /// Which kind of `OPS` the data of a log entry is, by its first field; a configuration change
 /// is no request. Nothing is decoded.
-pub fn op_of_entry(data: &[u8], is_request: bool) -> Option<usize> {
+pub(crate) fn op_of_entry(data: &[u8], is_request: bool) -> Option<usize> {
     let named = |name: &str| OPS.iter().position(|op| *op == name);
     if !is_request {
         return named("ConfChange");
@@ -88,7 +89,7 @@ pub(crate) const REQUEST_TYPES: [&str; 10] = [
 
 /// A request whose duration is measured; the discriminants index `REQUEST_TYPES`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RequestType {
+pub(crate) enum RequestType {
     /// Alarm.
     Alarm,
     /// Compact.
@@ -111,6 +112,24 @@ pub enum RequestType {
     Txn,
 }
 
+impl RequestType {
+    /// That of an entry; auth requests are not counted.
+    pub(crate) fn of(kind: Kind) -> Option<RequestType> {
+        Some(match kind {
+            Kind::Alarm => RequestType::Alarm,
+            Kind::Compaction => RequestType::Compaction,
+            Kind::DeleteRange => RequestType::DeleteRange,
+            Kind::LeaseCheckpoint => RequestType::LeaseCheckpoint,
+            Kind::LeaseGrant => RequestType::LeaseGrant,
+            Kind::LeaseRevoke => RequestType::LeaseRevoke,
+            Kind::Put => RequestType::Put,
+            Kind::Range => RequestType::Range,
+            Kind::Txn => RequestType::Txn,
+            _ => return None,
+        })
+    }
+}
+
 /// Checks of `/livez` and `/readyz`: label values `type` and `name`, sorted by name.
 pub(crate) const CHECKS: [(&str, &str); 5] = [
     ("readyz", "data_corruption"),
@@ -131,7 +150,7 @@ pub(crate) struct CheckCell {
 /// RPCs by the version their client announces. Versions are few and known; all others share a
 /// label, so that no client can grow the page.
 #[derive(Debug, Default)]
-pub struct ClientRequests {
+pub(crate) struct ClientRequests {
     /// `[version][unary, stream]`.
     known: [[Counter; 2]; CLIENT_VERSIONS.len()],
 }
@@ -142,7 +161,7 @@ const CLIENT_VERSIONS: [&str; 10] =
 
 impl ClientRequests {
     /// Counts an RPC.
-    pub fn count(&self, version: Option<&str>, stream: bool) {
+    pub(crate) fn count(&self, version: Option<&str>, stream: bool) {
         let at = match version {
             None => 0,
             Some(version) => {
@@ -171,7 +190,7 @@ impl ClientRequests {
 /// Everything the server counts itself.
 #[derive(Debug)]
 #[allow(missing_docs, reason = "each field is named in the page by family and help text")]
-pub struct Metrics {
+pub(crate) struct Metrics {
     pub lease_granted: Counter,
     pub lease_renewed: Counter,
     pub lease_revoked: Counter,
@@ -226,7 +245,7 @@ pub struct Metrics {
 
 impl Metrics {
     /// Everything at zero; `extensive` adds the durations of RPCs.
-    pub fn new(extensive: bool) -> Metrics {
+    pub(crate) fn new(extensive: bool) -> Metrics {
         use cell::{
             COMPACTION_MS, DEFRAG, DISK, HASH, INDEX_PAUSE_MS, INNER, PAUSE_MS, SNAPSHOT, TTL,
         };
@@ -283,37 +302,37 @@ impl Metrics {
     }
 
     /// Shows what this log counts; the first counts.
-    pub fn watch_wal(&self, stats: Arc<wal::Stats>) {
+    pub(crate) fn watch_wal(&self, stats: Arc<wal::Stats>) {
         self.wal.get_or_init(|| stats);
     }
 
     /// Whether durations of RPCs are wanted.
-    pub fn is_extensive(&self) -> bool {
+    pub(crate) fn is_extensive(&self) -> bool {
         self.extensive
     }
 
     /// Notes a range, however it was asked for.
-    pub fn range_done(&self, took: std::time::Duration, success: bool) {
+    pub(crate) fn range_done(&self, took: std::time::Duration, success: bool) {
         self.range_seconds[usize::from(success)].observe(took);
     }
 
     /// Notes the end of a request.
-    pub fn request_done(&self, kind: RequestType, took: std::time::Duration, success: bool) {
+    pub(crate) fn request_done(&self, kind: RequestType, took: std::time::Duration, success: bool) {
         self.request_seconds[kind as usize][usize::from(success)].observe(took);
     }
 
     /// Notes an applied request; `op` indexes the kinds of applied requests.
-    pub fn applied(&self, op: usize, took: std::time::Duration, success: bool) {
+    pub(crate) fn applied(&self, op: usize, took: std::time::Duration, success: bool) {
         self.apply_seconds[op][usize::from(success)].observe(took);
     }
 
     /// Notes the answer to `/health`.
-    pub fn health_answered(&self, success: bool) {
+    pub(crate) fn health_answered(&self, success: bool) {
         if success { &self.health_success } else { &self.health_failures }.inc();
     }
 
     /// Notes the run of a health check.
-    pub fn check_done(&self, group: &str, name: &str, success: bool) {
+    pub(crate) fn check_done(&self, group: &str, name: &str, success: bool) {
         if let Some(at) = CHECKS.iter().position(|&(g, n)| g == group && n == name) {
             let check = &self.checks[at];
             if success { &check.success } else { &check.error }.inc();
@@ -322,14 +341,14 @@ impl Metrics {
     }
 
     /// Notes the cluster version (`major.minor`).
-    pub fn cluster_version_set(&self, version: String) {
+    pub(crate) fn cluster_version_set(&self, version: String) {
         let mut versions = self.versions.lock();
         versions.retain(|v| *v != version);
         versions.push(version);
     }
 
     /// The page of metrics.
-    pub fn page(&self, mut scrape: Scrape) -> String {
+    pub(crate) fn page(&self, mut scrape: Scrape) -> String {
         let versions = self.versions.lock().clone();
         let current = versions.last().cloned();
         scrape.cluster_versions =
@@ -348,7 +367,7 @@ fn pair<const N: usize>(bounds: &'static [f64; N]) -> [Histogram<N>; 2] {
 /// What others know, read when the page is asked for.
 #[derive(Debug, Default)]
 #[allow(missing_docs, reason = "each field is named in the page by family and help text")]
-pub struct Scrape {
+pub(crate) struct Scrape {
     pub member_id: u64,
     pub members: Vec<u64>,
     pub features: Vec<(&'static str, &'static str, bool)>,

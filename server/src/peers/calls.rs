@@ -30,7 +30,7 @@ const PROTOBUF: &str = "application/protobuf";
 /// What a member hashed; see `/members/hashkv`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub struct PeerHash {
+pub(crate) struct PeerHash {
     /// Its header.
     pub header: PeerHeader,
     /// The hash.
@@ -44,7 +44,7 @@ pub struct PeerHash {
 /// The header of such an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub struct PeerHeader {
+pub(crate) struct PeerHeader {
     /// The member's newest revision.
     pub revision: i64,
 }
@@ -110,7 +110,7 @@ impl Peers {
     }
 
     /// The versions of a member.
-    pub async fn versions(&self, member: &Member) -> Option<Versions> {
+    pub(crate) async fn versions(&self, member: &Member) -> Option<Versions> {
         let request = request(Method::GET, "/version", Bytes::new());
         versions(&self.ask(&member.peer_urls, &request, VERSION_TIMEOUT).await?)
     }
@@ -119,7 +119,7 @@ impl Peers {
     ///
     /// # Errors
     /// The text of its refusal, or that it cannot be reached.
-    pub async fn hash_kv(
+    pub(crate) async fn hash_kv(
         &self,
         shared: &Shared,
         member: &Member,
@@ -160,7 +160,7 @@ impl Peers {
     }
 
     /// Asks the leader to promote a learner; `None` to try again.
-    pub async fn promote(
+    pub(crate) async fn promote(
         &self,
         shared: &Shared,
         id: u64,
@@ -182,7 +182,12 @@ impl Peers {
     }
 
     /// Asks the leader to renew a lease; `None` to try again.
-    pub async fn renew(&self, shared: &Shared, id: i64, deadline: Instant) -> Option<Option<i64>> {
+    pub(crate) async fn renew(
+        &self,
+        shared: &Shared,
+        id: i64,
+        deadline: Instant,
+    ) -> Option<Option<i64>> {
         let request = protobuf("/leases", &LeaseKeepAliveRequest { id });
         let answer = self.ask_leader(shared, &request, deadline).await?;
         match answer.status() {
@@ -196,7 +201,7 @@ impl Peers {
     }
 
     /// Asks the leader what is left of a lease; `None` to try again.
-    pub async fn time_to_live(
+    pub(crate) async fn time_to_live(
         &self,
         shared: &Shared,
         asked: &LeaseTimeToLiveRequest,
@@ -217,7 +222,7 @@ impl Peers {
 }
 
 /// Asks members before there is a transport.
-pub struct BootAsk<'a> {
+pub(crate) struct BootAsk<'a> {
     /// Opens connections.
     pub dial: Arc<dyn Dial>,
     /// Where to wait.

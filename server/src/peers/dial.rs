@@ -9,11 +9,11 @@ use crate::tls_setup::PeerTls;
 
 /// Opens connections to peer URLs of every scheme.
 #[derive(Clone, Debug)]
-pub struct PeerDial(Arc<PeerTls>);
+pub(crate) struct PeerDial(Arc<PeerTls>);
 
 impl PeerDial {
     /// Shows and trusts what `tls` says.
-    pub fn new(tls: PeerTls) -> PeerDial {
+    pub(crate) fn new(tls: PeerTls) -> PeerDial {
         PeerDial(Arc::new(tls))
     }
 }

@@ -13,7 +13,7 @@ use crate::signals::End;
 use crate::state::StatusBoard;
 
 /// Hands what peers send to raft.
-pub struct MemberHost {
+pub(crate) struct MemberHost {
     state: Arc<apply::State>,
     images: Arc<ReceivedImages>,
     board: Arc<StatusBoard>,
@@ -24,7 +24,7 @@ pub struct MemberHost {
 
 impl MemberHost {
     /// For the member with this state; `end` is told if the others have removed it.
-    pub fn new(
+    pub(crate) fn new(
         state: Arc<apply::State>,
         images: Arc<ReceivedImages>,
         board: Arc<StatusBoard>,
@@ -34,7 +34,7 @@ impl MemberHost {
     }
 
     /// Raft has started.
-    pub fn set_raft(&self, raft: raftnode::Handle) {
+    pub(crate) fn set_raft(&self, raft: raftnode::Handle) {
         self.raft.get_or_init(|| raft);
     }
 }

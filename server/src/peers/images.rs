@@ -24,7 +24,7 @@ const WRITE_BYTES: usize = 1 << 20;
 const UNCLAIMED_AFTER: Duration = Duration::from_secs(30);
 
 /// Sends images of this member's backend.
-pub struct ImageSender {
+pub(crate) struct ImageSender {
     stores: Arc<StoreSlot>,
     transport: Transport,
     raft: OnceLock<raftnode::Handle>,
@@ -32,18 +32,18 @@ pub struct ImageSender {
 
 impl ImageSender {
     /// Of the store in use, over `transport`.
-    pub fn new(stores: Arc<StoreSlot>, transport: Transport) -> Arc<ImageSender> {
+    pub(crate) fn new(stores: Arc<StoreSlot>, transport: Transport) -> Arc<ImageSender> {
         Arc::new(ImageSender { stores, transport, raft: OnceLock::new() })
     }
 
     /// Raft has started.
-    pub fn set_raft(&self, raft: raftnode::Handle) {
+    pub(crate) fn set_raft(&self, raft: raftnode::Handle) {
         self.raft.get_or_init(|| raft);
     }
 
     /// Sends the backend as of now with `message`, on a thread of its own. How it ended is
     /// reported to raft.
-    pub fn send(self: &Arc<Self>, message: raftpb::Message) {
+    pub(crate) fn send(self: &Arc<Self>, message: raftpb::Message) {
         let to = message.to();
         let sender = self.clone();
         let run = move || {
@@ -156,7 +156,7 @@ struct Received {
 }
 
 /// Receives images. At most one waits for raft at a time.
-pub struct ReceivedImages {
+pub(crate) struct ReceivedImages {
     stores: Arc<StoreSlot>,
     dir: PathBuf,
     waiting: Mutex<Option<Received>>,
@@ -164,7 +164,7 @@ pub struct ReceivedImages {
 
 impl ReceivedImages {
     /// Files in transfer are in `dir`; the backend of the store in use makes room for the new.
-    pub fn new(stores: Arc<StoreSlot>, dir: PathBuf) -> Arc<ReceivedImages> {
+    pub(crate) fn new(stores: Arc<StoreSlot>, dir: PathBuf) -> Arc<ReceivedImages> {
         Arc::new(ReceivedImages { stores, dir, waiting: Mutex::new(None) })
     }
 
@@ -246,7 +246,7 @@ impl ReceivedImages {
     }
 
     /// The backend of the snapshot at `index`, for its installation.
-    pub fn claim(&self, index: u64) -> Option<NextBackend> {
+    pub(crate) fn claim(&self, index: u64) -> Option<NextBackend> {
         let mut waiting = self.waiting.lock();
         waiting.take_if(|received| received.index == index).map(|received| received.next)
     }

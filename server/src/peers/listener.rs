@@ -21,7 +21,7 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
 /// The thread that serves the peer port and carries the traffic to the others.
 #[derive(Debug)]
-pub struct PeerServer {
+pub(crate) struct PeerServer {
     stop: watch::Sender<bool>,
     thread: JoinHandle<()>,
 }
@@ -31,7 +31,7 @@ impl PeerServer {
     ///
     /// # Errors
     /// When the thread cannot be made.
-    pub fn start(
+    pub(crate) fn start(
         runtime: Runtime,
         listeners: Vec<(Bound, Door)>,
         service: PeerService,
@@ -52,7 +52,7 @@ impl PeerServer {
     }
 
     /// Ends at once; connections are cut.
-    pub fn stop(self) {
+    pub(crate) fn stop(self) {
         self.stop.send_replace(true);
         if self.thread.join().is_err() {
             tracing::error!("the peer thread panicked");

@@ -24,16 +24,18 @@ use parking_lot::Mutex;
 use proto::raftpb;
 use rafthttp::Transport;
 
-pub use calls::{BootAsk, PeerHash, PeerHeader};
-pub use dial::PeerDial;
-pub use host::MemberHost;
-pub use images::{ImageSender, ReceivedImages};
-pub use listener::PeerServer;
-pub use service::PeerService;
+#[cfg(test)]
+pub(crate) use calls::PeerHeader;
+pub(crate) use calls::{BootAsk, PeerHash};
+pub(crate) use dial::PeerDial;
+pub(crate) use host::MemberHost;
+pub(crate) use images::{ImageSender, ReceivedImages};
+pub(crate) use listener::PeerServer;
+pub(crate) use service::PeerService;
 
 /// The connections to the other members.
 #[derive(Clone)]
-pub struct Peers {
+pub(crate) struct Peers {
     transport: Transport,
     member_id: u64,
     /// Ids the transport has been told of.
@@ -48,17 +50,17 @@ impl std::fmt::Debug for Peers {
 
 impl Peers {
     /// Over `transport`, as seen from member `member_id`.
-    pub fn new(transport: Transport, member_id: u64) -> Peers {
+    pub(crate) fn new(transport: Transport, member_id: u64) -> Peers {
         Peers { transport, member_id, known: Arc::default() }
     }
 
     /// Since when there is a connection to this member.
-    pub fn active_since(&self, id: u64) -> Option<Instant> {
+    pub(crate) fn active_since(&self, id: u64) -> Option<Instant> {
         self.transport.active_since(id)
     }
 
     /// Connects to a new member, or to one that has other URLs now.
-    pub fn set(&self, member: &Member) {
+    pub(crate) fn set(&self, member: &Member) {
         if member.id == self.member_id {
             return;
         }
@@ -70,21 +72,21 @@ impl Peers {
     }
 
     /// Lets go of a member that was removed.
-    pub fn remove(&self, id: u64) {
+    pub(crate) fn remove(&self, id: u64) {
         if self.known.lock().remove(&id) {
             self.transport.remove_peer(id);
         }
     }
 
     /// Makes answers possible to a member that this one does not know from its own data yet.
-    pub fn introduce(&self, member: &Member) {
+    pub(crate) fn introduce(&self, member: &Member) {
         if member.id != self.member_id {
             self.transport.add_remote(member.id, &member.peer_urls);
         }
     }
 
     /// Connects to these members and to no other.
-    pub fn set_all<'a>(&self, members: impl Iterator<Item = &'a Member>) {
+    pub(crate) fn set_all<'a>(&self, members: impl Iterator<Item = &'a Member>) {
         let members: Vec<&Member> = members.collect();
         let known = self.known.lock().clone();
         for id in known {
@@ -96,20 +98,20 @@ impl Peers {
     }
 
     /// The transport below.
-    pub fn transport(&self) -> &Transport {
+    pub(crate) fn transport(&self) -> &Transport {
         &self.transport
     }
 }
 
 /// Raft's way out.
-pub struct Outbox {
+pub(crate) struct Outbox {
     transport: Transport,
     images: Arc<ImageSender>,
 }
 
 impl Outbox {
     /// Messages go to `transport`, snapshots to `images`.
-    pub fn new(transport: Transport, images: Arc<ImageSender>) -> Outbox {
+    pub(crate) fn new(transport: Transport, images: Arc<ImageSender>) -> Outbox {
         Outbox { transport, images }
     }
 }

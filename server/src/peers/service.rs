@@ -32,7 +32,7 @@ type Body = UnsyncBoxBody<Bytes, rafthttp::BodyError>;
 
 /// Answers on the peer port.
 #[derive(Clone)]
-pub struct PeerService {
+pub(crate) struct PeerService {
     transport: Transport,
     router: Router,
     shared: Arc<Shared>,
@@ -47,7 +47,7 @@ struct HashQuestion {
 
 impl PeerService {
     /// For a running member; `router` has the pages every member shows.
-    pub fn new(transport: Transport, router: Router, shared: Arc<Shared>) -> PeerService {
+    pub(crate) fn new(transport: Transport, router: Router, shared: Arc<Shared>) -> PeerService {
         PeerService { transport, router, shared }
     }
 

@@ -17,7 +17,7 @@ use crate::metrics::Metrics;
 
 /// The body of an answer.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     body: tonic::body::Body,
     stream: Option<Box<Stream>>,
 }

@@ -12,7 +12,7 @@ use super::errors::RpcError;
 ///
 /// # Errors
 /// [`RpcError::EmptyKey`], [`RpcError::InvalidSortOption`].
-pub fn range(request: &RangeRequest) -> Result<(), RpcError> {
+pub(crate) fn range(request: &RangeRequest) -> Result<(), RpcError> {
     if request.key.is_empty() {
         return Err(RpcError::EmptyKey);
     }
@@ -28,7 +28,7 @@ pub fn range(request: &RangeRequest) -> Result<(), RpcError> {
 ///
 /// # Errors
 /// Those of [`range`], then [`RpcError::RangeStreamSort`], [`RpcError::RangeStreamFilters`].
-pub fn range_stream(request: &RangeRequest) -> Result<(), RpcError> {
+pub(crate) fn range_stream(request: &RangeRequest) -> Result<(), RpcError> {
     range(request)?;
     let by_key = request.sort_target() == SortTarget::Key;
     match request.sort_order() {
@@ -52,7 +52,7 @@ pub fn range_stream(request: &RangeRequest) -> Result<(), RpcError> {
 ///
 /// # Errors
 /// [`RpcError::EmptyKey`], [`RpcError::ValueProvided`], [`RpcError::LeaseProvided`].
-pub fn put(request: &PutRequest) -> Result<(), RpcError> {
+pub(crate) fn put(request: &PutRequest) -> Result<(), RpcError> {
     if request.key.is_empty() {
         return Err(RpcError::EmptyKey);
     }
@@ -69,7 +69,7 @@ pub fn put(request: &PutRequest) -> Result<(), RpcError> {
 ///
 /// # Errors
 /// [`RpcError::EmptyKey`].
-pub fn delete_range(request: &DeleteRangeRequest) -> Result<(), RpcError> {
+pub(crate) fn delete_range(request: &DeleteRangeRequest) -> Result<(), RpcError> {
     if request.key.is_empty() { Err(RpcError::EmptyKey) } else { Ok(()) }
 }
 
@@ -81,7 +81,7 @@ pub fn delete_range(request: &DeleteRangeRequest) -> Result<(), RpcError> {
 ///
 /// # Errors
 /// [`RpcError::TooManyOps`], the errors of the operations, [`RpcError::DuplicateKey`].
-pub fn txn(request: &TxnRequest, ops_max: usize) -> Result<(), RpcError> {
+pub(crate) fn txn(request: &TxnRequest, ops_max: usize) -> Result<(), RpcError> {
     txn_level(request, ops_max)?;
     duplicates::check(&request.success)?;
     duplicates::check(&request.failure)

@@ -1,8 +1,9 @@
 //! The KV service.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use apply::{RangeAnswer, ReadError, Reply};
+use apply::{RangeAnswer, ReadError, Reply, TxnAnswer};
 use base::KeyRange;
 use proto::etcdserverpb::{
     CompactionRequest, CompactionResponse, DeleteRangeRequest, PutRequest, RangeRequest, TxnRequest,
@@ -17,6 +18,7 @@ use super::errors::{RpcError, read_failed};
 use super::node::{Applied, Node};
 use super::range_stream::RangeChunks;
 use super::{Settings, check, header};
+use crate::metrics::{Metrics, RequestType};
 
 /// Keys from which on a range is read on a thread of its own: reading so many takes longer than
 /// going there and back.
@@ -26,19 +28,27 @@ const LONG_RANGE_KEYS: i64 = 64;
 pub(super) struct Kv<N> {
     pub(super) node: Arc<N>,
     pub(super) settings: Settings,
+    metrics: Arc<Metrics>,
     /// Held by long ranges being read.
     long_ranges: Arc<Semaphore>,
 }
 
 impl<N: Node> Kv<N> {
     /// As many long ranges are read at a time as there are threads that serve connections.
-    pub(super) fn new(node: Arc<N>, settings: Settings) -> Self {
+    pub(super) fn new(node: Arc<N>, settings: Settings, metrics: Arc<Metrics>) -> Self {
         let long_ranges = Arc::new(Semaphore::new(crate::listen::default_shards()));
-        Self { node, settings, long_ranges }
+        Self { node, settings, metrics, long_ranges }
     }
 
     /// Answers a range.
     pub(super) async fn read(&self, request: RangeRequest) -> Result<RangeResponse, Status> {
+        let began = Instant::now();
+        let answer = self.read_range(request).await;
+        self.metrics.request_done(RequestType::Range, began.elapsed(), answer.is_ok());
+        answer
+    }
+
+    async fn read_range(&self, request: RangeRequest) -> Result<RangeResponse, Status> {
         if !request.serializable && self.node.is_learner() {
             return Err(RpcError::NotSupportedForLearner.into());
         }
@@ -54,6 +64,18 @@ impl<N: Node> Kv<N> {
         let mut answer = answer.map_err(read_failed)?;
         answer.response.header = header::full(&*self.node, answer.revision);
         Ok(answer.response)
+    }
+
+    /// Answers a transaction that changes nothing.
+    async fn read_txn(&self, request: &TxnRequest) -> Result<TxnAnswer, Status> {
+        let began = Instant::now();
+        let passed = match apply::is_serializable(request) {
+            true => Ok(()),
+            false => self.node.barrier().await.map_err(Status::from),
+        };
+        let answer = passed.and_then(|()| self.node.read_txn(request).map_err(read_failed));
+        self.metrics.request_done(RequestType::ReadonlyTxn, began.elapsed(), answer.is_ok());
+        answer
     }
 
     /// Whether many keys must be looked at; the newest state tells it quickly.
@@ -162,10 +184,7 @@ impl<N: Node> kv_server::Kv for Kv<N> {
         }
         check::txn(&request, self.settings.txn_ops_max)?;
         let (mut response, revision) = if reads {
-            if !apply::is_serializable(&request) {
-                self.node.barrier().await?;
-            }
-            let answer = self.node.read_txn(&request).map_err(read_failed)?;
+            let answer = self.read_txn(&request).await?;
             (answer.response, answer.revision)
         } else {
             match self.node.propose(Kind::Txn, &request).await? {

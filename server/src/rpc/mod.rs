@@ -13,7 +13,7 @@
 //! Entry points: [`Grpc::new`], and [`node`] for what it needs.
 
 mod body;
-pub mod check;
+pub(crate) mod check;
 mod cluster;
 mod duplicates;
 mod errors;
@@ -22,7 +22,7 @@ mod health;
 mod kv;
 mod lease;
 mod maintenance;
-pub mod node;
+pub(crate) mod node;
 mod range_call;
 mod range_stream;
 mod routes;
@@ -33,13 +33,13 @@ mod watch;
 
 use std::time::Duration;
 
-pub use errors::RpcError;
-pub use serve::Grpc;
-pub use stream_end::Closing;
+pub(crate) use errors::RpcError;
+pub(crate) use serve::Grpc;
+pub(crate) use stream_end::Closing;
 
 /// What the services need of the configuration.
 #[derive(Debug, Clone, Copy)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Longest log entry, in bytes (`--max-request-bytes`).
     pub request_bytes_max: usize,
     /// Operations on one level of a transaction (`--max-txn-ops`).
@@ -53,11 +53,11 @@ pub struct Settings {
 }
 
 /// What a gRPC message may be longer than a log entry, in bytes.
-pub const GRPC_OVERHEAD_BYTES: usize = 512 * 1024;
+pub(crate) const GRPC_OVERHEAD_BYTES: usize = 512 * 1024;
 
 impl Settings {
     /// Longest gRPC message taken, in bytes.
-    pub const fn message_bytes_max(&self) -> usize {
+    pub(crate) const fn message_bytes_max(&self) -> usize {
         self.request_bytes_max + GRPC_OVERHEAD_BYTES
     }
 }

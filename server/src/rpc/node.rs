@@ -14,7 +14,7 @@ use super::stream_end::Closing;
 use crate::backup::Chunks;
 
 /// Who this member is and what it knows at the moment; all answers are immediate.
-pub trait Board: Send + Sync + 'static {
+pub(crate) trait Board: Send + Sync + 'static {
     /// The cluster's id.
     fn cluster_id(&self) -> u64;
     /// This member's id.
@@ -37,7 +37,7 @@ pub trait Board: Send + Sync + 'static {
 
 /// Facts of a status answer that no other call gives.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Status {
+pub(crate) struct Status {
     /// Bytes of the backend on disk.
     pub db_bytes: i64,
     /// Bytes of it that hold rows.
@@ -57,7 +57,7 @@ pub struct Status {
 }
 
 /// Orders requests through the log.
-pub trait Writes: Send + Sync + 'static {
+pub(crate) trait Writes: Send + Sync + 'static {
     /// Orders `request` and returns once it is applied here.
     ///
     /// The request timeout of the server holds. Dropping the future forgets the answer, not the
@@ -83,7 +83,7 @@ pub trait Writes: Send + Sync + 'static {
 
 /// The outcome of an applied request.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Applied {
+pub(crate) struct Applied {
     /// The answer, without header.
     pub reply: Reply,
     /// The revision after it.
@@ -91,7 +91,7 @@ pub struct Applied {
 }
 
 /// Reads the store.
-pub trait Reads: Send + Sync + 'static {
+pub(crate) trait Reads: Send + Sync + 'static {
     /// Returns once the state here contains every write answered anywhere before the call.
     ///
     /// # Errors
@@ -134,7 +134,7 @@ pub trait Reads: Send + Sync + 'static {
 }
 
 /// Leases and their time.
-pub trait Leases: Send + Sync + 'static {
+pub(crate) trait Leases: Send + Sync + 'static {
     /// Renews a lease, wherever the leader is. `None` if it is unknown or has expired.
     ///
     /// # Errors
@@ -156,7 +156,7 @@ pub trait Leases: Send + Sync + 'static {
 
 /// What is left of a lease.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TimeToLive {
+pub(crate) struct TimeToLive {
     /// Whole seconds left.
     pub remaining_s: i64,
     /// The TTL it was granted with.
@@ -168,7 +168,7 @@ pub struct TimeToLive {
 /// Changes who the members are and who of them leads.
 ///
 /// None of these has a deadline but the caller's, except where noted.
-pub trait Changes: Send + Sync + 'static {
+pub(crate) trait Changes: Send + Sync + 'static {
     /// Adds a member, which gets an id of its own.
     ///
     /// # Errors
@@ -214,12 +214,12 @@ pub trait Changes: Send + Sync + 'static {
 }
 
 /// Opens watch streams.
-pub trait Watching: Send + Sync + 'static {
+pub(crate) trait Watching: Send + Sync + 'static {
     /// A new stream, whose reader lives on the thread of `shard`.
     fn watch(&self, shard: &Shard) -> WatchStream;
 }
 
 /// Everything together.
-pub trait Node: Board + Writes + Reads + Leases + Changes + Watching {}
+pub(crate) trait Node: Board + Writes + Reads + Leases + Changes + Watching {}
 
 impl<T: Board + Writes + Reads + Leases + Changes + Watching> Node for T {}

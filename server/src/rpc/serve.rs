@@ -37,7 +37,7 @@ use super::watch::Watches;
 use crate::metrics::{Metrics, Shape};
 
 /// The gRPC side of the client port; cheap to clone.
-pub struct Grpc<N>(Arc<Inner<N>>);
+pub(crate) struct Grpc<N>(Arc<Inner<N>>);
 
 struct Inner<N> {
     node: Arc<N>,
@@ -135,9 +135,9 @@ impl<N: Node> Servers<N> {
 
 impl<N: Node> Grpc<N> {
     /// All services of one member.
-    pub fn new(node: Arc<N>, settings: Settings, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(node: Arc<N>, settings: Settings, metrics: Arc<Metrics>) -> Self {
         let services = Services {
-            kv: Arc::new(Kv::new(node.clone(), settings)),
+            kv: Arc::new(Kv::new(node.clone(), settings, metrics.clone())),
             watch: Arc::new(Watches::new(node.clone(), settings, metrics.clone())),
             lease: Arc::new(Leases::new(node.clone(), settings, metrics.clone())),
             cluster: Arc::new(Cluster { node: node.clone() }),
@@ -180,7 +180,7 @@ impl<N: Node> Grpc<N> {
     }
 
     /// Takes one call.
-    pub fn answer<B>(&self, mut request: Request<B>) -> Pending
+    pub(crate) fn answer<B>(&self, mut request: Request<B>) -> Pending
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
@@ -274,7 +274,7 @@ struct Call {
 }
 
 /// An answer under way.
-pub struct Pending {
+pub(crate) struct Pending {
     state: State,
     /// Taken when the answer is there.
     call: Option<Call>,

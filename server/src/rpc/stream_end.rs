@@ -44,14 +44,14 @@ impl<N: Board> LeaderLoss<N> {
 
 /// Tells streams that the member ends.
 #[derive(Clone, Debug, Default)]
-pub struct Closing(watch::Sender<bool>);
+pub(crate) struct Closing(watch::Sender<bool>);
 
 /// Ready when the member ends.
 pub(super) type Waiting = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Closing {
     /// Ends all streams that wait for their clients, now and from now on.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.0.send_replace(true);
     }
 
