@@ -12,7 +12,7 @@ run: build
 	exec $(TARGET)/release/etcd
 
 # The examples draw the tests' dependencies in, and with them the same choice of features: without
-# them RocksDB would be compiled once more for the tests.
+# them RocksDB would be compiled once more for the tests. The same holds for `doc`.
 build: packages
 	$(CARGO) build --locked --release --workspace --bins --examples
 
@@ -26,7 +26,8 @@ lint: packages
 	$(CARGO) clippy --locked --release --workspace --all-targets -- -D warnings
 
 doc: packages
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --release --workspace --no-deps
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --release --workspace --no-deps \
+		--lib --bins --examples
 
 ## Ours beside the distribution's etcd and a bare tonic server, interleaved.
 bench: test-packages build

@@ -85,10 +85,6 @@ impl Progress {
         Progress { state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    pub(crate) fn finished(&self) -> i64 {
-        self.state.lock().finished
-    }
-
     /// Asks for a compaction that has just been committed.
     pub(crate) fn schedule(&self, revision: i64) {
         let mut state = self.state.lock();

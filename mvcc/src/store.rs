@@ -71,11 +71,6 @@ impl Store {
         self.shared.compacted()
     }
 
-    /// The revision below which rows have been deleted already; -1 if there are none such.
-    pub fn finished_compaction(&self) -> i64 {
-        self.shared.progress.finished()
-    }
-
     /// The backend below, for sizes, flushes and views of all buckets.
     pub fn backend(&self) -> &Backend {
         &self.shared.backend

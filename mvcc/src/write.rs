@@ -309,11 +309,6 @@ impl Writer {
         Some(Changes { revision: self.current, events: mem::take(&mut self.events) })
     }
 
-    /// Size of the batch so far: callers commit when it has grown enough.
-    pub fn batch_bytes(&self) -> usize {
-        self.batch.size_bytes()
-    }
-
     /// Writes the batch, then shows its revisions to readers. An entry not ended yet is ended.
     ///
     /// # Errors

@@ -87,7 +87,7 @@ struct Farewell {
 
 impl Drop for Farewell {
     fn drop(&mut self) {
-        self.status.set_stopped();
+        self.status.withdraw_local_reads();
         self.inbox.close();
         let mut left = Drained::default();
         self.inbox.drain(&mut left, Instant::now());

@@ -20,7 +20,6 @@ pub struct Status {
     last_sync_ns: AtomicU64,
     slow_syncs: AtomicU64,
     late_ticks: AtomicU64,
-    stopped: AtomicBool,
     /// Proposals taken and not answered yet; kept by the proposer.
     pub proposals_pending: AtomicU64,
     /// Proposals that failed; kept by the proposer.
@@ -105,12 +104,6 @@ impl Status {
         self.late_ticks.load(Ordering::Relaxed)
     }
 
-    /// Whether the node has ended.
-    #[must_use]
-    pub fn is_stopped(&self) -> bool {
-        self.stopped.load(Ordering::Acquire)
-    }
-
     pub(crate) fn set_facts(&self, facts: &Facts) {
         self.local_reads.store(facts.local_reads, Ordering::Release);
         self.commit.store(facts.commit, Ordering::Relaxed);
@@ -152,10 +145,5 @@ impl Status {
 
     pub(crate) fn note_late_tick(&self) {
         self.late_ticks.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn set_stopped(&self) {
-        self.withdraw_local_reads();
-        self.stopped.store(true, Ordering::Release);
     }
 }

@@ -16,10 +16,9 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use base::KeyRange;
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use mvcc::{Body, CreateError, Shard, WatchStream};
 use prost::Message;
-use prost::encoding::decode_varint;
 use proto::etcdserverpb::watch_create_request::FilterType;
 use proto::etcdserverpb::watch_request::RequestUnion;
 use proto::etcdserverpb::{WatchCreateRequest, WatchRequest};
@@ -285,8 +284,8 @@ fn split(whole: &WatchResponse, bytes_max: usize) -> VecDeque<WatchResponse> {
     let overhead = part_of(Bytes::new()).encoded_len();
     let mut parts = VecDeque::new();
     let (mut begin, mut end) = (0, 0);
-    while end < whole.events.len() {
-        let next = end + event_len(&whole.events[end..]);
+    for length in mvcc::event_lengths(&whole.events) {
+        let next = end + length;
         if end > begin && overhead + (next - begin) >= bytes_max {
             parts.push_back(part_of(whole.events.slice(begin..end)));
             begin = end;
@@ -296,14 +295,6 @@ fn split(whole: &WatchResponse, bytes_max: usize) -> VecDeque<WatchResponse> {
     let last = WatchResponse { fragment: false, ..part_of(whole.events.slice(begin..)) };
     parts.push_back(last);
     parts
-}
-
-/// Length of the first encoded event with its tag and length.
-fn event_len(events: &[u8]) -> usize {
-    let mut rest = events.get(1..).unwrap_or_default();
-    let body = decode_varint(&mut rest).ok().and_then(|len| usize::try_from(len).ok());
-    let head = events.len() - rest.remaining();
-    body.and_then(|body| head.checked_add(body)).unwrap_or(events.len()).min(events.len())
 }
 
 impl<N: Node> Stream for WatchAnswers<N> {
