@@ -61,6 +61,8 @@ pub(crate) struct Replay {
     pub(crate) hard_state: HardState,
     pub(crate) entries: Vec<Entry>,
     pub(crate) marks: Vec<SnapshotRecord>,
+    /// Term of the entry at the mark the log is opened at, if there is one.
+    start_entry_term: Option<u64>,
     /// Index of the last entry or mark, whichever is larger.
     pub(crate) last_index: u64,
     /// Where the data ends.
@@ -89,6 +91,7 @@ impl Replay {
             hard_state: HardState::default(),
             entries: Vec::new(),
             marks: Vec::new(),
+            start_entry_term: None,
             last_index: 0,
             tail: Tail::default(),
         }
@@ -174,6 +177,7 @@ impl Replay {
             Some(RecordKind::Snapshot) => {
                 let mark = SnapshotRecord::decode(&record.data).map_err(bad)?;
                 self.last_index = self.last_index.max(mark.index);
+                self.restart_at(&mark);
                 self.marks.push(mark);
             }
             // The cursor has compared and seeded the chain.
@@ -186,10 +190,23 @@ impl Replay {
         Ok(())
     }
 
+    /// The mark the log is opened at. One of this member's own stands behind the entry it names;
+    /// where another entry has that index, the mark is that of a received snapshot, which took
+    /// the place of the log: nothing that came before it counts.
+    fn restart_at(&mut self, mark: &SnapshotRecord) {
+        let Keep::EntriesFrom(start) = self.keep else { return };
+        if mark.index == start.index && self.start_entry_term.is_some_and(|t| t != mark.term) {
+            self.entries.clear();
+            self.start_entry_term = Some(mark.term);
+        }
+    }
+
     /// An entry with the index of an earlier one replaces it and all behind it.
     fn add_entry(&mut self, start: Start, entry: Entry, path: &Path, offset: u64) -> Result<()> {
         self.last_index = entry.index;
         if entry.index <= start.index {
+            self.entries.clear();
+            self.start_entry_term = (entry.index == start.index).then_some(entry.term);
             return Ok(());
         }
         let position = usize::try_from(entry.index - start.index - 1).unwrap_or(usize::MAX);

@@ -6,5 +6,6 @@ mod append;
 mod crash;
 mod damage;
 mod faults;
+mod replaced;
 mod support;
 mod vector;
