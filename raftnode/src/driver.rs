@@ -526,6 +526,11 @@ impl Driver {
         self.leadership
     }
 
+    /// Index of the last snapshot that replaced the log; 0 if none did since the start.
+    pub(crate) fn restored(&self) -> u64 {
+        self.restored
+    }
+
     /// The log.
     #[must_use]
     pub fn log(&self) -> &LogStore {

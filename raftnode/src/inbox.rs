@@ -53,6 +53,15 @@ pub(crate) struct Trim {
     pub(crate) done: oneshot::Sender<()>,
 }
 
+impl Trim {
+    /// Tells who asked that there is nothing left to do.
+    pub(crate) fn finished(self) {
+        if self.done.send(()).is_err() {
+            tracing::debug!(index = self.record.index, "nobody waits for the snapshot record");
+        }
+    }
+}
+
 /// What came in since the last look.
 #[derive(Debug, Default)]
 pub(crate) struct Drained {

@@ -195,7 +195,13 @@ impl Node {
     }
 
     /// A snapshot record must not be newer than the commit index on disk, or it is not valid.
+    /// Nor may it follow that of a received snapshot with a higher index: a start takes the last
+    /// record, and what comes between the two is not in the log.
     fn trim(&mut self, trim: Trim) {
+        if trim.record.index < self.parts.driver.restored() {
+            trim.finished();
+            return;
+        }
         let unsaved = self.parts.driver.take_unsaved_commit();
         if self.parts.log.is_idle() && self.parts.driver.facts().alone {
             self.parts.log.inline(|log| {

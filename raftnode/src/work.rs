@@ -74,10 +74,7 @@ impl LogWork {
     pub(crate) fn trim(&mut self, trim: Trim) {
         self.save_snapshot(&trim.record);
         self.disk.release_to(trim.release_to);
-        let asker_left = trim.done.send(()).is_err();
-        if asker_left {
-            tracing::debug!(index = trim.record.index, "nobody waits for the snapshot record");
-        }
+        trim.finished();
     }
 }
 
