@@ -18,6 +18,7 @@
 //! - after a conf-change entry nothing is handed to `Apply` until its verdict;
 //! - a commit index alone is not worth a write: it rides with the next entries.
 
+mod guard;
 mod membership;
 mod ready;
 
@@ -148,6 +149,8 @@ pub struct Driver {
     founding: u64,
     /// Index of the last snapshot taken over: raft's membership is at least that new.
     restored: u64,
+    /// Term in which the operator was told that entries are missing here.
+    told_loss: u64,
     leadership: Leadership,
     conf_state: base::ConfState,
 }
@@ -193,6 +196,7 @@ impl Driver {
             election: (0, 0),
             founding: 0,
             restored: 0,
+            told_loss: 0,
             leadership: Leadership::default(),
             conf_state,
         };
@@ -320,6 +324,7 @@ impl Driver {
         if message.to != self.node.raft.id {
             return Err(StepError::Misdirected { to: message.to });
         }
+        self.check(&message, &entries)?;
         let from = message.from;
         match message.get_msg_type() {
             // Whoever was removed is told nothing more: local reads rest on it.
@@ -345,9 +350,6 @@ impl Driver {
         mut message: eraftpb::Message,
         entries: Vec<Entry>,
     ) -> Result<(), StepError> {
-        if entries.is_empty() {
-            return Err(StepError::Dropped); // raft-rs panics on it
-        }
         if self.node.raft.state != StateRole::Leader {
             message.entries = entries.into_iter().map(convert::whole).collect();
             return self.node.step(message).map_err(|_| StepError::Dropped);

@@ -113,6 +113,12 @@ pub enum StepError {
         /// The receiver it names.
         to: u64,
     },
+    /// No member sends such a message, and raft would end the process over it.
+    #[error("a message that cannot be: {what}")]
+    Impossible {
+        /// What is wrong with it.
+        what: &'static str,
+    },
     /// raft dropped it; the sender tries again.
     #[error("dropped")]
     Dropped,

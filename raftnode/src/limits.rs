@@ -39,6 +39,10 @@ pub(crate) const CATCH_UP_BYTES_MAX: usize = 64 << 20;
 /// The log in memory is shortened whenever applied moved this far (etcd: 100).
 pub(crate) const COMPACT_STEP_ENTRIES: u64 = 100;
 
+/// Terms a peer may be ahead of this member: more elections than any cluster holds, and few
+/// enough that the largest number cannot be reached at once.
+pub(crate) const TERMS_AHEAD_MAX: u64 = 1 << 56;
+
 /// A read index that was not confirmed is asked for again after this time (etcd: 500 ms).
 pub(crate) const READ_INDEX_RETRY_MS: u64 = 500;
 

@@ -248,6 +248,53 @@ fn messages_that_make_no_sense_change_nothing() {
     unharmed(&mut cluster, leader, term);
 }
 
+/// Messages of the present term, each of which ends a member that takes it at its word.
+fn impossible(port: &Port, term: u64) -> Vec<raftpb::Message> {
+    let of = |kind: MessageType| raftpb::Message { term: Some(term), ..port.message(kind as i32) };
+    let far = Some(1 << 40);
+    let append = |index, log_term, entry: raftpb::Entry| raftpb::Message {
+        index: Some(index),
+        log_term: Some(log_term),
+        entries: vec![entry],
+        ..of(MessageType::MsgApp)
+    };
+    let at = |index: u64| raftpb::Entry { term: Some(term), index: Some(index), ..entry(b"x") };
+    vec![
+        raftpb::Message { commit: far, ..of(MessageType::MsgHeartbeat) },
+        raftpb::Message { term: Some(u64::MAX), ..of(MessageType::MsgHeartbeat) },
+        raftpb::Message { term: None, ..of(MessageType::MsgReadIndex) },
+        of(MessageType::MsgReadIndex),
+        raftpb::Message { entries: vec![at(1)], ..of(MessageType::MsgProp) },
+        raftpb::Message { term: None, index: far, log_term: far, ..of(MessageType::MsgVote) },
+        raftpb::Message { term: None, index: far, ..of(MessageType::MsgReadIndexResp) },
+        raftpb::Message { index: far, ..of(MessageType::MsgAppResp) },
+        append(1 << 40, 0, at((1 << 40) + 1)),
+        append(2, 1, at(4)),
+        append(2, 1, at(0)),
+    ]
+}
+
+#[test]
+fn messages_that_no_member_sends_change_nothing() {
+    if target() == Kind::Reference {
+        return skipped("messages that no member sends", "3.4 panics at some of them");
+    }
+    let (mut cluster, follower, leader, term) = started();
+    let to_leader = Port {
+        authority: cluster.members()[leader].peer_authority(),
+        cluster: follower.cluster.clone(),
+        to: follower.from,
+        from: follower.to,
+    };
+    for port in [&follower, &to_leader] {
+        for message in impossible(port, term) {
+            let answer = port.raft(&message.encode_to_vec());
+            assert!(matches!(answer, Some((204, _))), "{message:?}: {answer:?}");
+        }
+    }
+    unharmed(&mut cluster, leader, term);
+}
+
 #[test]
 fn snapshots_that_are_none_change_nothing() {
     if target() == Kind::Reference {
