@@ -54,6 +54,17 @@ pub enum RequestError {
     },
 }
 
+impl RequestError {
+    /// Whether nothing of the request has left.
+    pub(crate) fn is_unsent(&self) -> bool {
+        match self {
+            RequestError::Url(_) | RequestError::Dial { .. } => true,
+            RequestError::Http { source, .. } => source.is_canceled(),
+            RequestError::Timeout { .. } | RequestError::TooLong { .. } => false,
+        }
+    }
+}
+
 /// The cause at the end of the chain, which is the one that says something.
 fn root(error: &hyper::Error) -> String {
     let mut cause: &dyn std::error::Error = error;

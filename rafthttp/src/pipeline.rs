@@ -9,9 +9,11 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, StatusCode, Uri};
 use prost::Message as _;
+use proto::raftpb::MessageType;
 use tokio::time::timeout;
 
 use crate::Body;
+use crate::codec;
 use crate::limits::{POST_BYTES_PER_S, POST_IDLE, POST_TIMEOUT};
 use crate::link::{Link, RequestError};
 use crate::peer::Peer;
@@ -47,11 +49,14 @@ pub(crate) async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
             pop.await
         };
         let Some(message) = taken else { return };
-        let body = Bytes::from(message.encode_to_vec());
-        let len = body.len();
+        let post = Post {
+            body: Bytes::from(message.encode_to_vec()),
+            once: codec::is(&message, MessageType::MsgProp),
+        };
+        let len = post.body.len();
         let time = POST_TIMEOUT + Duration::from_secs((len / POST_BYTES_PER_S) as u64);
         let url = peer.urls.pick();
-        let posted = timeout(time, post(&shared, &url, link.take(), body)).await;
+        let posted = timeout(time, post.send(&shared, &url, link.take())).await;
         match posted.unwrap_or(Err(PostError::Late)) {
             Ok(kept) => {
                 link = Some(kept);
@@ -72,24 +77,30 @@ pub(crate) fn failed(shared: &Shared, peer: &Peer, url: &str, error: &PostError)
     shared.host.report_unreachable(peer.id);
 }
 
-/// Posts on the connection that was kept, or on a new one. The peer may have closed the kept
-/// one while the request was on its way, so that is tried again.
-async fn post(
-    shared: &Shared,
-    url: &str,
-    kept: Option<Link>,
+/// A message to be posted.
+struct Post {
     body: Bytes,
-) -> Result<Link, PostError> {
-    if let Some(mut link) = kept.filter(|link| link.url() == url) {
-        match ask(shared, &mut link, body.clone()).await {
-            Ok(()) => return Ok(link),
-            Err(PostError::Request(_)) => {}
-            Err(other) => return Err(other),
+    /// A second copy would be taken for another message: proposals are ordered as often as they
+    /// arrive.
+    once: bool,
+}
+
+impl Post {
+    /// Posts on the connection that was kept, or on a new one. The peer may have closed the kept
+    /// one while the request was on its way, so that is tried again, unless the peer may have
+    /// read what must not come twice.
+    async fn send(self, shared: &Shared, url: &str, kept: Option<Link>) -> Result<Link, PostError> {
+        if let Some(mut link) = kept.filter(|link| link.url() == url) {
+            match ask(shared, &mut link, self.body.clone()).await {
+                Ok(()) => return Ok(link),
+                Err(PostError::Request(error)) if !self.once || error.is_unsent() => {}
+                Err(other) => return Err(other),
+            }
         }
+        let mut link = Link::open(&*shared.dial, url, shared.times).await?;
+        ask(shared, &mut link, self.body).await?;
+        Ok(link)
     }
-    let mut link = Link::open(&*shared.dial, url, shared.times).await?;
-    ask(shared, &mut link, body).await?;
-    Ok(link)
 }
 
 async fn ask(shared: &Shared, link: &mut Link, body: Bytes) -> Result<(), PostError> {

@@ -237,6 +237,29 @@ async fn posts_have_the_recorded_bytes_and_share_a_connection() {
 }
 
 #[tokio::test]
+async fn a_proposal_that_may_have_arrived_is_not_posted_again() {
+    let (a, mut peer) = start().await;
+    let entry = proto::raftpb::Entry { data: Some("write".into()), ..Default::default() };
+    let proposal =
+        proto::raftpb::Message { entries: vec![entry], ..a.message(MessageType::MsgProp, B, 0) };
+    a.transport.send(vec![a.message(MessageType::MsgVoteResp, B, 1)]);
+    let (head, mut raw) = peer.expect("POST /raft HTTP/1.1").await;
+    let len = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
+    raw.exactly(len.expect("a length").parse().expect("a number")).await;
+    raw.send(format!("HTTP/1.1 204 No Content\r\nX-Etcd-Cluster-Id: {CLUSTER:x}\r\n\r\n")).await;
+    eventually("kept", || (a.transport.stats().peers[&B].sent_bytes > 0).then_some(())).await;
+    a.transport.send(vec![proposal]);
+    let head = raw.head().await;
+    assert!(head.starts_with("POST /raft HTTP/1.1"), "on the connection that was kept: {head}");
+    drop(raw);
+    eventually("a failure", || a.host.was_unreachable(B).then_some(())).await;
+    a.transport.send(vec![a.message(MessageType::MsgVoteResp, B, 2)]);
+    let (_, mut raw) = peer.expect("POST /raft HTTP/1.1").await;
+    let kind = raw.exactly(2).await;
+    assert_eq!(kind, [0x08, MessageType::MsgVoteResp as u8], "and nothing before it");
+}
+
+#[tokio::test]
 async fn a_failed_post_is_known_by_its_status_line() {
     let (a, mut peer) = start().await;
     let mut held = Vec::new();
