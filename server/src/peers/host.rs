@@ -83,7 +83,7 @@ impl rafthttp::Host for MemberHost {
     ) -> BoxFuture<'static, Result<(), ReceiveError>> {
         let (images, raft) = (self.images.clone(), self.raft.get().cloned());
         Box::pin(async move {
-            let index = images.receive(&message, body).await?;
+            let index = images.receive(&message, body, raft.as_ref()).await?;
             step(raft.as_ref(), message).map_err(|refused| {
                 images.forget(index);
                 ReceiveError::Process(refused.to_string())

@@ -22,6 +22,8 @@ const CHUNK_BYTES: usize = 256 << 10;
 const WRITE_BYTES: usize = 1 << 20;
 /// How long a received image waits for raft to take it before another may replace it.
 const UNCLAIMED_AFTER: Duration = Duration::from_secs(30);
+/// Why an image is refused while another one may still be needed.
+const OCCUPIED: &str = "another snapshot is being installed";
 
 /// Sends images of this member's backend.
 pub(crate) struct ImageSender {
@@ -155,17 +157,43 @@ struct Received {
     next: NextBackend,
 }
 
-/// Receives images. At most one waits for raft at a time.
+/// The place for the one backend that may be loaded or wait.
+enum Place {
+    Free,
+    Loading,
+    Waiting(Received),
+}
+
+impl Place {
+    /// Whether another backend may be loaded. One that waits goes only if raft has had the time
+    /// to take it and has not: the log would name a snapshot whose backend is gone.
+    fn is_free(&self, awaited: impl Fn(u64) -> bool) -> bool {
+        match self {
+            Place::Free => true,
+            Place::Loading => false,
+            Place::Waiting(received) => {
+                received.since.elapsed() >= UNCLAIMED_AFTER && !awaited(received.index)
+            }
+        }
+    }
+}
+
+/// Whether raft may be about to install the snapshot at `index`.
+fn awaits(raft: Option<&raftnode::Handle>, index: u64) -> bool {
+    raft.is_some_and(|raft| raft.status().commit() >= index && raft.status().applied() < index)
+}
+
+/// Receives images. At most one is loaded or waits for raft at a time.
 pub(crate) struct ReceivedImages {
     stores: Arc<StoreSlot>,
     dir: PathBuf,
-    waiting: Mutex<Option<Received>>,
+    place: Mutex<Place>,
 }
 
 impl ReceivedImages {
     /// Files in transfer are in `dir`; the backend of the store in use makes room for the new.
     pub(crate) fn new(stores: Arc<StoreSlot>, dir: PathBuf) -> Arc<ReceivedImages> {
-        Arc::new(ReceivedImages { stores, dir, waiting: Mutex::new(None) })
+        Arc::new(ReceivedImages { stores, dir, place: Mutex::new(Place::Free) })
     }
 
     /// Takes the image that comes with `message`: all of it, checked, durable, and named so that
@@ -177,16 +205,15 @@ impl ReceivedImages {
         self: &Arc<Self>,
         message: &raftpb::Message,
         mut body: SnapshotBody,
+        raft: Option<&raftnode::Handle>,
     ) -> Result<u64, ReceiveError> {
         let store = |error: &dyn std::fmt::Display| ReceiveError::Store(error.to_string());
         let metadata = message.snapshot.as_ref().and_then(|s| s.metadata.as_ref());
         let Some(index) = metadata.map(|m| m.index()).filter(|index| *index > 0) else {
             return Err(ReceiveError::Process("the message names no snapshot".to_owned()));
         };
-        if let Some(waiting) = &*self.waiting.lock()
-            && waiting.since.elapsed() < UNCLAIMED_AFTER
-        {
-            return Err(ReceiveError::Store("another snapshot is being installed".to_owned()));
+        if !self.place.lock().is_free(|index| awaits(raft, index)) {
+            return Err(ReceiveError::Store(OCCUPIED.to_owned()));
         }
         let from = format!("{:x}", message.from());
         tracing::info!(
@@ -213,8 +240,8 @@ impl ReceivedImages {
         }
         let write = move || out.write_all(&buffer).map(|()| out);
         out = blocking(write).await.map_err(|e| store(&e))?;
-        let this = self.clone();
-        blocking(move || this.load(index, out).map_err(io::Error::other))
+        let (this, raft) = (self.clone(), raft.cloned());
+        blocking(move || this.load(index, out, raft.as_ref()).map_err(io::Error::other))
             .await
             .map_err(|e| store(&e))?;
         drop(file);
@@ -227,12 +254,35 @@ impl ReceivedImages {
         Ok(index)
     }
 
-    fn load(&self, index: u64, file: File) -> Result<(), String> {
+    fn load(&self, index: u64, file: File, raft: Option<&raftnode::Handle>) -> Result<(), String> {
         let image = snapshot::Reader::open(file).map_err(|e| e.to_string())?;
-        // One at a time: what nobody claimed is removed first.
-        drop(self.waiting.lock().take());
+        if !self.occupy(|index| awaits(raft, index)) {
+            return Err(OCCUPIED.to_owned());
+        }
+        let staged = self.stage(index, &image);
+        let (place, outcome) = match staged {
+            Ok(next) => (Place::Waiting(Received { index, since: Instant::now(), next }), Ok(())),
+            Err(error) => (Place::Free, Err(error)),
+        };
+        *self.place.lock() = place;
+        outcome
+    }
+
+    /// Takes the place for a backend to be loaded; what nobody claimed is removed.
+    fn occupy(&self, awaited: impl Fn(u64) -> bool) -> bool {
+        let mut place = self.place.lock();
+        let free = place.is_free(awaited);
+        let unclaimed = free.then(|| std::mem::replace(&mut *place, Place::Loading));
+        // Folders are removed without the lock.
+        drop(place);
+        drop(unclaimed);
+        free
+    }
+
+    /// Loads an image, if it stands at `index`, into a backend that outlives the process.
+    fn stage(&self, index: u64, image: &snapshot::Reader<File>) -> Result<NextBackend, String> {
         let next = self.stores.get().backend().create_next().map_err(|e| e.to_string())?;
-        image::load(&image, next.backend()).map_err(|e| e.to_string())?;
+        image::load(image, next.backend()).map_err(|e| e.to_string())?;
         let standing = Standing::read(next.backend()).map_err(|e| e.to_string())?;
         if standing.index != index {
             return Err(format!(
@@ -241,14 +291,19 @@ impl ReceivedImages {
             ));
         }
         next.stage().map_err(|e| e.to_string())?;
-        *self.waiting.lock() = Some(Received { index, since: Instant::now(), next });
-        Ok(())
+        Ok(next)
     }
 
     /// The backend of the snapshot at `index`, for its installation.
     pub(crate) fn claim(&self, index: u64) -> Option<NextBackend> {
-        let mut waiting = self.waiting.lock();
-        waiting.take_if(|received| received.index == index).map(|received| received.next)
+        let mut place = self.place.lock();
+        match std::mem::replace(&mut *place, Place::Free) {
+            Place::Waiting(received) if received.index == index => Some(received.next),
+            other => {
+                *place = other;
+                None
+            }
+        }
     }
 
     /// Raft refused the snapshot at `index`.
@@ -262,4 +317,35 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn received(store: &mvcc::Store, since: Instant) -> Place {
+        let next = store.backend().create_next().expect("a backend");
+        Place::Waiting(Received { index: 7, since, next })
+    }
+
+    #[test]
+    fn a_backend_that_raft_may_need_is_not_given_up_for_another() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let backend = backend::Backend::open(dir.path().join("db"), &backend::Options::default());
+        let opened = mvcc::Store::open(backend.expect("a backend"), mvcc::Options::default());
+        let store = opened.expect("a store").store;
+        let images = ReceivedImages::new(StoreSlot::new(store.clone()), dir.path().to_path_buf());
+        assert!(images.occupy(|_| false));
+        assert!(!images.occupy(|_| false), "another one is being loaded");
+        *images.place.lock() = received(&store, Instant::now());
+        assert!(!images.occupy(|_| false), "raft has had no time to take it");
+        assert!(
+            images.claim(6).is_none() && images.claim(7).is_some() && images.claim(7).is_none()
+        );
+        let long_ago = Instant::now().checked_sub(UNCLAIMED_AFTER).expect("a while after boot");
+        *images.place.lock() = received(&store, long_ago);
+        assert!(!images.occupy(|index| index == 7), "it is about to be installed");
+        assert!(images.occupy(|_| false), "nobody wants it");
+        assert!(images.claim(7).is_none());
+    }
 }
