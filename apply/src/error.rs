@@ -54,6 +54,9 @@ pub enum ApplyError {
     /// The member to promote is a voter.
     #[error("can only promote a learner member")]
     MemberNotLearner,
+    /// The member to remove is the last voter: a cluster of none could never decide again.
+    #[error("the last voter cannot be removed")]
+    LastVoter,
     /// A request of the auth service, which this version does not run.
     #[error("authentication is not supported yet")]
     AuthNotSupported,

@@ -99,6 +99,7 @@ fn refusal(error: ApplyError) -> RpcError {
         ApplyError::PeerUrlExist => RpcError::PeerURLExist,
         ApplyError::TooManyLearners => RpcError::TooManyLearners,
         ApplyError::MemberNotLearner => RpcError::MemberNotLearner,
+        ApplyError::LastVoter => RpcError::MemberNotEnoughStarted,
         _ => RpcError::MemberNotFound,
     }
 }

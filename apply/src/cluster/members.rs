@@ -101,7 +101,12 @@ impl Members {
                 Ok(Accepted::Updated(member.clone()))
             }
             Change::Remove(id) => {
-                self.by_id.remove(&id).ok_or(ApplyError::MemberNotFound)?;
+                let member = self.by_id.get(&id).ok_or(ApplyError::MemberNotFound)?;
+                let other_voters = self.by_id.values().any(|m| !m.is_learner && m.id != id);
+                if !member.is_learner && !other_voters {
+                    return Err(ApplyError::LastVoter);
+                }
+                self.by_id.remove(&id);
                 self.removed.insert(id);
                 Ok(Accepted::Removed(id))
             }

@@ -128,6 +128,16 @@ fn only_learners_are_promoted() {
 }
 
 #[test]
+fn the_last_voter_stays() {
+    let mut rig = Rig::new();
+    add(&mut rig, &member(1, "http://a:1"));
+    add(&mut rig, &learner(2, "http://b:1"));
+    let applied = remove(&mut rig, 1);
+    refused(&rig, &applied, ApplyError::LastVoter);
+    assert_eq!(remove(&mut rig, 2).result, Ok(Reply::ConfChange), "learners may go");
+}
+
+#[test]
 fn taken_ids_and_urls_are_refused() {
     let mut rig = pair();
     let applied = add(&mut rig, &member(2, "http://c:1"));

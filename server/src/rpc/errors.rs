@@ -228,6 +228,7 @@ impl From<ApplyError> for RpcError {
             ApplyError::PeerUrlExist => Self::PeerURLExist,
             ApplyError::TooManyLearners => Self::TooManyLearners,
             ApplyError::MemberNotLearner => Self::MemberNotLearner,
+            ApplyError::LastVoter => Self::MemberNotEnoughStarted,
             // Only a log of another member can hold such a request; nobody waits for it here.
             ApplyError::AuthNotSupported => Self::AuthNotEnabled,
         }
