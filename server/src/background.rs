@@ -108,7 +108,7 @@ async fn lead(shared: Arc<Shared>) {
         let now = *leadership.borrow_and_update();
         if now.role == Role::Leader {
             // Behind the barrier an entry of this term is applied, so all grants are known.
-            if shared.raft.read_barrier().await.is_ok() {
+            if shared.raft.read_barrier().await.is_ok() && *leadership.borrow() == now {
                 let leases = shared.state.leases.read();
                 // Held until the keeper has them: a grant in between would be lost.
                 shared.keeper.promote(
@@ -132,16 +132,21 @@ async fn expire_leases(shared: Arc<Shared>) {
     loop {
         ticks.tick().await;
         let retry = shared.config.request_timeout();
+        let leadership = shared.leadership();
         let due = shared.keeper.expired(retry);
         if due.is_empty() {
             continue;
         }
         // Only who still leads may decide that time is over.
-        if shared.read_barrier().await.is_err() {
+        if !matches!(shared.leads_since(leadership).await, Ok(true)) {
             continue;
         }
         for id in due {
             let Ok(slot) = slots.clone().acquire_owned().await else { return };
+            // A new leader gives all leases their time again: what was decided here is void.
+            if shared.leadership() != leadership {
+                break;
+            }
             let shared = shared.clone();
             drop(tokio::spawn(async move {
                 revoke_expired(&shared, id).await;

@@ -250,6 +250,11 @@ impl Keeper {
         self.deadlines.lock().renew(id, self.now())
     }
 
+    /// Whether time is counted here: not yet right after an election.
+    pub(crate) fn counts(&self) -> bool {
+        self.deadlines.lock().leading
+    }
+
     /// Whole seconds a lease has left; see [`Deadlines::remaining_s`].
     pub(crate) fn remaining_s(&self, id: i64) -> Option<i64> {
         self.deadlines.lock().remaining_s(id, self.now())

@@ -248,9 +248,15 @@ impl node::Leases for Shared {
         let told = async {
             loop {
                 if self.raft.status().is_leader() {
+                    let mut changes = self.keeper.changes();
                     self.caught_up().await?;
                     self.read_barrier().await?;
-                    return Ok(self.time_to_live_here(request));
+                    if self.keeper.counts() {
+                        return Ok(self.time_to_live_here(request));
+                    }
+                    // Leadership is about to be taken up, or lost.
+                    changes.changed().await.map_err(|_| RpcError::Stopped)?;
+                    continue;
                 }
                 if let Some(told) = self.peers.time_to_live(self, request, deadline).await {
                     return Ok(told.map(|told| node::TimeToLive {
@@ -293,8 +299,10 @@ impl Shared {
         // Subscribed before the first look, so that no change is missed.
         let mut changes = self.keeper.changes();
         loop {
-            if let Err(error) = self.read_barrier().await {
-                return Some(Err(error.into()));
+            match self.leads_since(self.leadership()).await {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(error) => return Some(Err(error.into())),
             }
             match self.keeper.renew(id) {
                 Renewal::Renewed { ttl_s } => {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use mvcc::WatchHub;
 use parking_lot::RwLock;
+use raftnode::{Leadership, Role};
 use tokio::sync::Notify;
 
 use crate::backup::Backups;
@@ -115,5 +116,25 @@ impl Shared {
     /// See [`reads::barrier`].
     pub(crate) async fn read_barrier(&self) -> Result<(), BarrierError> {
         reads::barrier(&self.raft, self.config.request_timeout(), &self.metrics).await
+    }
+
+    /// Whether this member leads, without a break since it was seen to at `before`, as a quorum
+    /// confirms after the call. A read barrier alone does not tell: behind another leader it
+    /// passes, too.
+    ///
+    /// # Errors
+    /// See [`reads::barrier`].
+    pub(crate) async fn leads_since(&self, before: Leadership) -> Result<bool, BarrierError> {
+        if before.role != Role::Leader {
+            return Ok(false);
+        }
+        self.read_barrier().await?;
+        // Terms only rise: who leads in the same one has led all the time.
+        Ok(*self.raft.leadership().borrow() == before)
+    }
+
+    /// Role, term and leader, for [`Shared::leads_since`].
+    pub(crate) fn leadership(&self) -> Leadership {
+        *self.raft.leadership().borrow()
     }
 }

@@ -164,14 +164,16 @@ impl PeerService {
             return text(StatusCode::BAD_REQUEST, "error unmarshalling request");
         };
         let shared = &self.shared;
+        let leadership = shared.leadership();
         let mut renewal = shared.keeper.renew(request.id);
         if renewal == Renewal::Unknown {
             if shared.caught_up().await.is_err() {
                 return behind();
             }
             renewal = shared.keeper.renew(request.id);
-        } else if shared.read_barrier().await.is_err() {
-            // Somebody else may lead by now.
+        }
+        if !matches!(shared.leads_since(leadership).await, Ok(true)) {
+            // Somebody else may lead by now, and know of leases and renewals that are not here.
             return text(StatusCode::BAD_REQUEST, RpcError::NotPrimary.text());
         }
         match renewal {
@@ -194,7 +196,7 @@ impl PeerService {
         if self.shared.caught_up().await.is_err() {
             return behind();
         }
-        if !self.shared.raft.status().is_leader() {
+        if !self.shared.raft.status().is_leader() || !self.shared.keeper.counts() {
             let why = RpcError::NotPrimary.text();
             return text(StatusCode::INTERNAL_SERVER_ERROR, why);
         }
