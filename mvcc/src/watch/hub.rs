@@ -123,6 +123,8 @@ pub(super) struct State {
     pub(super) epoch: u64,
     pub(super) synced: Matcher<Target>,
     pub(super) watchers: HashMap<u64, Watcher>,
+    /// Ids on all streams whose watchers compaction has ended.
+    pub(super) compacted: usize,
     pub(super) range_bytes: usize,
     pub(super) streams: HashMap<u64, Stream>,
     /// Watchers whose turn comes, in order; may hold some that are gone.
@@ -154,6 +156,7 @@ impl WatchHub {
             epoch: 0,
             synced: Matcher::default(),
             watchers: HashMap::new(),
+            compacted: 0,
             range_bytes: 0,
             streams: HashMap::new(),
             unsynced: VecDeque::new(),

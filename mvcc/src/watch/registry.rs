@@ -12,7 +12,8 @@ use super::hub::{Holder, Inner, Phase, State, Stream, Watcher, activity};
 use super::queue::{Body, Response, StreamQueue};
 use super::shard::Wakes;
 
-/// Most watchers of a member, so that no stream can take all its memory.
+/// Most watchers of a member, those that compaction has ended and nobody has cancelled included,
+/// so that no stream can take all its memory.
 pub(super) const WATCHERS_MAX: usize = 2 << 20;
 /// Most bytes of watched keys and range ends of a member.
 const RANGE_BYTES_MAX: usize = 512 << 20;
@@ -160,8 +161,9 @@ impl Drop for WatchStream {
         for some in holders.chunks(CLOSED_PER_HOLD) {
             let mut state = self.hub.state.lock();
             for holder in some {
-                if let Holder::Watcher(uid) = *holder {
-                    state.remove_watcher(uid);
+                match *holder {
+                    Holder::Watcher(uid) => state.remove_watcher(uid),
+                    Holder::Compacted => state.compacted -= 1,
                 }
             }
         }
@@ -188,7 +190,9 @@ impl State {
             return Err(CreateError::NegativeStart);
         }
         let range_bytes = range.key.len() + range.end.len();
-        if self.watchers.len() >= WATCHERS_MAX || self.range_bytes + range_bytes > RANGE_BYTES_MAX {
+        // Ids of those that compaction has ended are kept until they are cancelled.
+        let known = self.watchers.len() + self.compacted;
+        if known >= WATCHERS_MAX || self.range_bytes + range_bytes > RANGE_BYTES_MAX {
             return Err(CreateError::TooMany);
         }
         let now = self.revision;
@@ -233,7 +237,10 @@ impl State {
         let Some(stream) = self.streams.get_mut(&queue.id) else { return false };
         match stream.ids.remove(&watch_id) {
             None => return false,
-            Some(Holder::Compacted) => stream.compacted -= 1,
+            Some(Holder::Compacted) => {
+                stream.compacted -= 1;
+                self.compacted -= 1;
+            }
             Some(Holder::Watcher(uid)) => self.remove_watcher(uid),
         }
         let revision = self.revision;

@@ -229,6 +229,7 @@ impl State {
         if let Some(stream) = self.streams.get_mut(&target.stream.id) {
             stream.ids.insert(watch_id, Holder::Compacted);
             stream.compacted += 1;
+            self.compacted += 1;
         }
         let body = Body::Compacted(compacted);
         target.stream.push(Response { revision: 0, watch_id, fragment: false, body }, wakes);

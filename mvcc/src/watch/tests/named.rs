@@ -212,6 +212,27 @@ fn a_watcher_below_the_compacted_revision_ends_and_its_id_lingers() {
 }
 
 #[test]
+fn ids_that_linger_count_until_they_are_cancelled_or_their_stream_ends() {
+    let (store, hub) = idle_hub();
+    for _ in 0..5 {
+        hub.publish(&[store.put("a")]);
+    }
+    store.compact(4);
+    let streams = [hub.open_stream(None), hub.open_stream(None)];
+    for stream in &streams {
+        stream.create(watch("a", 2)).expect("created");
+        stream.create(watch("a", 2)).expect("created");
+    }
+    sync(&hub);
+    let lingering = || hub.inner().state.lock().compacted;
+    assert_eq!(lingering(), 4);
+    assert!(streams[0].cancel(0));
+    assert_eq!(lingering(), 3);
+    drop(streams);
+    assert_eq!(lingering(), 0);
+}
+
+#[test]
 fn a_watcher_exactly_at_the_compacted_revision_works() {
     let (store, hub) = idle_hub();
     for _ in 0..5 {
