@@ -14,7 +14,7 @@ use snapshot::Reader;
 use tonic::codec::Streaming;
 
 use super::endpoint::took;
-use super::snapshot_file::SnapshotFile;
+use super::snapshot_file::{SnapshotFile, SteadyFile};
 use crate::cli::Parsed;
 use crate::failure::{Failure, code};
 use crate::output;
@@ -119,7 +119,7 @@ async fn fetch(
     let io_failed = |action: &str, error: &io::Error| {
         failed(format!("{action} {}: {}", part.display(), io_error(error)))
     };
-    let mut arriving = SnapshotFile::new(file);
+    let mut arriving = SnapshotFile::new(SteadyFile::new(file));
     let bar = progress(next.as_ref());
     let mut version = String::new();
     while let Some(pb::SnapshotResponse { blob, version: of_store, .. }) = next {
@@ -134,7 +134,7 @@ async fn fetch(
         snapshot::Error::Io { action, source, .. } => io_failed(action, &source),
         other => failed(other.to_string()),
     })?;
-    file.sync_all().map_err(|error| io_failed("fsync", &error))?;
+    file.sync().map_err(|error| io_failed("fsync", &error))?;
     let fields = [
         ("endpoint", endpoint),
         ("size", &humanize_bytes(bytes)),

@@ -1,10 +1,51 @@
 //! The file of a backup while its pieces arrive.
 
+use std::fs::File;
 use std::io::{self, Write};
 
 use snapshot::{HashingWriter, TRAILER_BYTES, has_trailer_size};
 
 const TRAILER_LEN: usize = TRAILER_BYTES as usize;
+/// Bytes written between two syncs: some milliseconds of a disk's time.
+const SYNC_BYTES: usize = 8 << 20;
+
+/// A file whose bytes reach the disk as they come. Left to the end, all of them at once would hold
+/// up the log of a server on the same disk for as long as they take.
+pub(super) struct SteadyFile {
+    file: File,
+    unsynced_bytes: usize,
+}
+
+impl SteadyFile {
+    /// Nothing was written yet.
+    pub(super) fn new(file: File) -> Self {
+        Self { file, unsynced_bytes: 0 }
+    }
+
+    /// Makes all of it durable.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+}
+
+impl Write for SteadyFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.unsynced_bytes += written;
+        if self.unsynced_bytes >= SYNC_BYTES {
+            self.file.sync_data()?;
+            self.unsynced_bytes = 0;
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
 
 /// Writes a database and the SHA-256 behind it, and compares the two. Which bytes are the hash
 /// is known only at the end, so the last 32 are always held back.
