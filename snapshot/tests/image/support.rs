@@ -77,7 +77,8 @@ pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
     std::iter::repeat_with(&mut next).take(len).collect()
 }
 
-/// Counts what is read, so that a test can tell an endless walk from a finished one.
+/// Counts what is read, so that a test can tell an endless walk from a finished one, and refuses
+/// buffers larger than the file, so that no length in it is believed before it was checked.
 pub(crate) struct Counted<'a> {
     pub(crate) bytes: &'a [u8],
     pub(crate) read: Cell<usize>,
@@ -90,6 +91,7 @@ impl Source for Counted<'_> {
     }
 
     fn read_range(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        assert!(buf.len() <= self.bytes.len().max(PAGE), "a buffer of {} bytes", buf.len());
         self.read.set(self.read.get() + buf.len());
         assert!(self.read.get() <= self.limit, "reads more than {} bytes", self.limit);
         self.bytes.read_range(offset, buf)
