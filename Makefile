@@ -33,6 +33,8 @@ doc: packages
 bench: test-packages build
 	$(TARGET)/release/etcd-bench compare --ours $(TARGET)/release/etcd \
 		--reference $(REFERENCE_ETCD_DIR)/etcd
+	$(TARGET)/release/etcd-bench backup --ours $(TARGET)/release \
+		--reference $(REFERENCE_ETCD_DIR)
 
 ## Licences, bans and sources of every dependency (needs `cargo install cargo-deny`).
 deny:

@@ -62,17 +62,7 @@ const ECHO_SEQUENCE: [Load; 3] = [Load::Put512, Load::Put1, Load::Get];
 pub(crate) fn run(options: &Options) -> Result<(), Error> {
     let own = std::env::current_exe()
         .map_err(|source| Error::System { action: "find the own binary", source })?;
-    let base = match (&options.dir, own.parent()) {
-        (Some(dir), _) => dir.clone(),
-        (None, Some(parent)) => parent.join("bench-data"),
-        (None, None) => PathBuf::from("bench-data"),
-    };
-    std::fs::create_dir_all(&base).map_err(|source| Error::File {
-        action: "create",
-        path: base.clone(),
-        source,
-    })?;
-    server::require_disk(&base)?;
+    let base = server::data_dir(options.dir.as_deref())?;
     let mut contestants: Vec<(Kind, &Path)> = Vec::new();
     for (kind, binary) in [
         (Kind::Ours, options.ours.as_path()),

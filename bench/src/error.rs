@@ -49,6 +49,14 @@ pub(crate) enum Error {
         /// Where it wrote.
         log: PathBuf,
     },
+    /// A tool that did not do its work.
+    #[error("{program}: {reason}")]
+    Tool {
+        /// Which.
+        program: PathBuf,
+        /// Its last words.
+        reason: String,
+    },
     /// The data would not be on a disk.
     #[error("{0} is not on a disk: the figures would say nothing about one")]
     NotADisk(PathBuf),

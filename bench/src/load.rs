@@ -138,6 +138,47 @@ pub(crate) async fn connect(endpoint: SocketAddr, count: usize) -> Result<Vec<Co
     Ok(connections)
 }
 
+/// Writes `keys` keys of the put loads.
+///
+/// # Errors
+/// Any transaction that fails.
+pub(crate) fn fill(endpoint: SocketAddr, keys: u64) -> Result<(), Error> {
+    const CLIENTS: u64 = 16;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Error::System { action: "build runtime", source })?;
+    runtime.block_on(async {
+        let connections = connect(endpoint, 2).await?;
+        let next = Arc::new(AtomicU64::new(0));
+        let mut clients: JoinSet<Result<(), Error>> = JoinSet::new();
+        for number in 0..CLIENTS {
+            let connection = connections[usize::from(number % 2 == 1)].clone();
+            let (next, mut dice, noise) = (next.clone(), Dice::new(number + 1), Noise::new());
+            clients.spawn(async move {
+                let call = Call::new(path(Load::Fill));
+                loop {
+                    let first = next.fetch_add(requests::FILL_TXN_OPS, Ordering::Relaxed);
+                    if first >= keys {
+                        return Ok(());
+                    }
+                    let last = (first + requests::FILL_TXN_OPS).min(keys);
+                    let value = |number| {
+                        let value = noise.value(&mut dice, requests::VALUE_BYTES);
+                        (requests::key(number), value)
+                    };
+                    let request = requests::fill_with((first..last).map(value));
+                    connection.unary(&call, request).await?;
+                }
+            });
+        }
+        while let Some(done) = clients.join_next().await {
+            done.map_err(|_| Error::Answer("a client panicked"))??;
+        }
+        Ok(())
+    })
+}
+
 /// Every client sends its next operation when the one before is answered.
 async fn closed_loop(
     load: Load,

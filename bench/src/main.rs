@@ -1,8 +1,8 @@
-//! etcd-bench: a closed-loop load generator, a bare echo server as the physical limit, and the
+//! etcd-bench: a load generator, a bare echo server as the physical limit, and the
 //! comparison run of `make bench`.
 //!
 //! ```text
-//! compare ─▶ server (start, CPU, memory, kill) ◀─HTTP/2─ load (clients) ─▶ stats ─▶ report
+//! compare, backup ─▶ server (start, CPU, memory, kill) ◀─HTTP/2─ load (clients) ─▶ stats ─▶ report
 //! run ─────────────────────────────────────────────────▶ load, against a given endpoint
 //! echo-server: what tonic and one fdatasync per batch cost, without anything behind them
 //! ```
@@ -12,11 +12,13 @@
 
 #![forbid(unsafe_code)]
 
+mod backup;
 mod compare;
 mod echo;
 mod error;
 mod grpc;
 mod load;
+mod open_loop;
 mod report;
 mod requests;
 mod server;
@@ -47,6 +49,8 @@ struct Arguments {
 enum Command {
     /// Runs all loads against both servers and the echo server, interleaved.
     Compare(compare::Options),
+    /// Saves, looks at and restores a backup of both servers, interleaved.
+    Backup(backup::Options),
     /// Runs one load against a server that is already there.
     Run(RunOptions),
     /// Serves gets from a constant and puts by one fdatasync per batch.
@@ -85,6 +89,7 @@ struct EchoOptions {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Compare(options) => compare::run(&options),
+        Command::Backup(options) => backup::run(&options),
         Command::Run(options) => run(&options),
         Command::EchoServer(options) => echo::serve(options.listen, &options.dir),
     };

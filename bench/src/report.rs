@@ -6,6 +6,7 @@ use std::path::Path;
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{Cell, CellAlignment, Table};
 
+use crate::backup::{self, Round};
 use crate::compare::Figures;
 use crate::error::Error;
 use crate::load::Load;
@@ -56,7 +57,7 @@ fn line(load: Load, sample: &Sample) -> String {
 ///
 /// # Errors
 /// The file cannot be written.
-pub(crate) fn write_json(figures: &Figures, path: &Path) -> Result<(), Error> {
+pub(crate) fn write_json(figures: &impl serde::Serialize, path: &Path) -> Result<(), Error> {
     let text = serde_json::to_string_pretty(figures).unwrap_or_default();
     std::fs::write(path, text + "\n").map_err(|source| Error::File {
         action: "write",
@@ -94,6 +95,8 @@ enum Owed {
     AtLeast(f64),
     /// At most this multiple of the reference.
     AtMost(f64),
+    /// At most this much, whatever the reference does.
+    Below(f64),
     /// At most these multiples of the reference and of the bare server.
     AtMostBoth(f64, f64),
 }
@@ -138,16 +141,49 @@ const LOAD_ROWS: &[(&str, Load, Figure, Owed)] = &[
 
 /// Prints the table of medians, ratios and limits.
 pub(crate) fn print_figures(figures: &Figures) {
+    print_rows(&rows(figures));
+}
+
+/// What a round of backups is judged by: title, figure, what is owed.
+type BackupRow = (&'static str, fn(&Round) -> f64, Owed);
+
+/// A save is owed to be as fast as the reference's, a look 1.2 times and a restore twice as fast.
+const BACKUP_ROWS: [BackupRow; 7] = [
+    ("snapshot save, s", |round| round.save_s, Owed::AtMost(1.0)),
+    ("snapshot status, s", |round| round.status_s, Owed::AtMost(0.83)),
+    ("snapshot restore, s", |round| round.restore_s, Owed::AtMost(0.5)),
+    ("server's memory during save, MiB more", |round| round.rss_growth_mib, Owed::Below(64.0)),
+    ("put p99 us during save, 1,000/s", |round| round.put_p99_during_us, Owed::AtMost(0.5)),
+    ("put p99 us before, 1,000/s", |round| round.put_p99_before_us, Owed::Nothing),
+    ("save during puts, s", |round| round.save_under_load_s, Owed::Nothing),
+];
+
+/// Prints the table of the backups' medians, ratios and limits.
+pub(crate) fn print_backups(figures: &backup::Figures) {
+    let of = |kind: Kind, figure: fn(&Round) -> f64| {
+        median(figures.get(kind.name())?.iter().map(figure))
+    };
+    let rows = BACKUP_ROWS.map(|(title, figure, owed)| Row {
+        title,
+        ours: of(Kind::Ours, figure),
+        reference: of(Kind::Reference, figure),
+        bare: None,
+        owed,
+    });
+    print_rows(&rows);
+}
+
+fn print_rows(rows: &[Row]) {
     let mut table = Table::new();
     table.load_style(ASCII_MARKDOWN);
     table.set_header(["median", "ours", "reference", "bare tonic", "ratio", "owed", "reached"]);
-    for row in rows(figures) {
+    for row in rows {
         if row.ours.is_none() && row.reference.is_none() {
             continue;
         }
         let number = |value: Option<f64>| Cell::new(number(value));
         let right = |cell: Cell| cell.set_alignment(CellAlignment::Right);
-        let (owed, reached) = judge(&row);
+        let (owed, reached) = judge(row);
         table.add_row([
             Cell::new(row.title),
             right(number(row.ours)),
@@ -213,6 +249,7 @@ fn judge(row: &Row) -> (String, &'static str) {
         Owed::AtMost(limit) => {
             (format!("<= {limit} x"), answer(to_reference.map(|ratio| ratio <= limit)))
         }
+        Owed::Below(limit) => (format!("<= {limit}"), answer(row.ours.map(|found| found <= limit))),
         Owed::AtMostBoth(reference, bare) => {
             let reached = to_reference.zip(to_bare);
             let reached = reached.map(|(to, from)| to <= reference && from <= bare);
@@ -246,6 +283,8 @@ mod tests {
         assert_eq!(judge(&row(Owed::AtLeast(1.35))).1, "no");
         assert_eq!(judge(&row(Owed::AtMost(0.5))).1, "yes");
         assert_eq!(judge(&row(Owed::AtMost(0.4))).1, "no");
+        assert_eq!(judge(&row(Owed::Below(20.0))).1, "yes");
+        assert_eq!(judge(&row(Owed::Below(19.0))).1, "no");
         assert_eq!(judge(&row(Owed::AtMostBoth(0.6, 1.3))).1, "yes");
         assert_eq!(judge(&row(Owed::AtMostBoth(0.6, 1.2))).1, "no");
         assert_eq!(judge(&row(Owed::AtMostBoth(0.4, 1.3))).1, "no");

@@ -93,12 +93,16 @@ pub(crate) fn page(number: u64) -> Bytes {
 /// A framed transaction that writes the page keys from `first` on.
 pub(crate) fn fill(first: u64, noise: &Noise, dice: &mut Dice) -> Bytes {
     let last = (first + FILL_TXN_OPS).min(PAGE_KEYS);
-    let put = |number| {
-        let value = noise.value(dice, PAGE_VALUE_BYTES);
-        let put = pb::PutRequest { key: page_key(number), value, ..Default::default() };
+    fill_with((first..last).map(|number| (page_key(number), noise.value(dice, PAGE_VALUE_BYTES))))
+}
+
+/// A framed transaction that writes these keys and values, at most [`FILL_TXN_OPS`].
+pub(crate) fn fill_with(pairs: impl Iterator<Item = (Bytes, Bytes)>) -> Bytes {
+    let put = |(key, value)| {
+        let put = pb::PutRequest { key, value, ..Default::default() };
         pb::RequestOp { request: Some(pb::request_op::Request::RequestPut(put)) }
     };
-    framed(&pb::TxnRequest { success: (first..last).map(put).collect(), ..Default::default() })
+    framed(&pb::TxnRequest { success: pairs.map(put).collect(), ..Default::default() })
 }
 
 /// A framed request for a watch of one key.

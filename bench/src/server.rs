@@ -114,6 +114,11 @@ impl Server {
         self.place.listen
     }
 
+    /// Whose it is.
+    pub(crate) fn kind(&self) -> Kind {
+        self.place.kind
+    }
+
     /// Its process.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
@@ -189,7 +194,11 @@ fn log_path(dir: &Path) -> PathBuf {
     dir.join("server.log")
 }
 
-fn remove(dir: &Path) -> Result<(), Error> {
+/// Removes a directory and what is in it, if it is there.
+///
+/// # Errors
+/// The system refuses.
+pub(crate) fn remove(dir: &Path) -> Result<(), Error> {
     match fs::remove_dir_all(dir) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
             Err(Error::File { action: "remove", path: dir.to_owned(), source })
@@ -205,11 +214,26 @@ fn free_address() -> Result<SocketAddr, Error> {
         .map_err(|source| Error::System { action: "find a free port", source })
 }
 
-/// Refuses a directory that lies in memory.
+/// Makes the directory for what is measured: the one given, or one beside the own binary.
 ///
 /// # Errors
-/// It does, or it cannot be told.
-pub(crate) fn require_disk(dir: &Path) -> Result<(), Error> {
+/// It cannot be made, or lies in memory.
+pub(crate) fn data_dir(given: Option<&Path>) -> Result<PathBuf, Error> {
+    let own = std::env::current_exe()
+        .map_err(|source| Error::System { action: "find the own binary", source })?;
+    let base = match (given, own.parent()) {
+        (Some(dir), _) => dir.to_owned(),
+        (None, Some(parent)) => parent.join("bench-data"),
+        (None, None) => PathBuf::from("bench-data"),
+    };
+    let failed = |source| Error::File { action: "create", path: base.clone(), source };
+    fs::create_dir_all(&base).map_err(failed)?;
+    require_disk(&base)?;
+    Ok(base)
+}
+
+/// Refuses a directory that lies in memory.
+fn require_disk(dir: &Path) -> Result<(), Error> {
     let kind = statfs::statfs(dir).map_err(|errno| Error::File {
         action: "look up the file system of",
         path: dir.to_owned(),
@@ -245,13 +269,35 @@ fn parse_ticks(stat: &str) -> Option<u64> {
 /// # Errors
 /// There is no such process.
 pub(crate) fn rss_mib(pid: u32) -> Result<f64, Error> {
+    status_mib(pid, "VmRSS:")
+}
+
+/// Resident memory of a process at its highest since [`forget_peak_rss`], or its start.
+///
+/// # Errors
+/// There is no such process.
+pub(crate) fn peak_rss_mib(pid: u32) -> Result<f64, Error> {
+    status_mib(pid, "VmHWM:")
+}
+
+/// From now on the highest is what is resident now.
+///
+/// # Errors
+/// There is no such process, or it is not ours.
+pub(crate) fn forget_peak_rss(pid: u32) -> Result<(), Error> {
+    let path = PathBuf::from(format!("/proc/{pid}/clear_refs"));
+    fs::write(&path, "5").map_err(|source| Error::File { action: "write", path, source })
+}
+
+fn status_mib(pid: u32, name: &str) -> Result<f64, Error> {
     let status = read_proc(pid, "status")?;
-    let kib = parse_rss_kib(&status).ok_or(Error::Answer("/proc/<pid>/status in another form"))?;
+    let kib = parse_kib(&status, name);
+    let kib = kib.ok_or(Error::Answer("/proc/<pid>/status in another form"))?;
     Ok(f64::from(kib) / 1024.0)
 }
 
-fn parse_rss_kib(status: &str) -> Option<u32> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+fn parse_kib(status: &str, name: &str) -> Option<u32> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse().ok()
 }
 
@@ -273,7 +319,9 @@ mod tests {
 
     #[test]
     fn resident_memory_is_read_from_its_line() {
-        assert_eq!(parse_rss_kib("Name:\tx\nVmRSS:\t  2048 kB\nThreads: 1\n"), Some(2048));
+        let status = "Name:\tx\nVmHWM:\t  4096 kB\nVmRSS:\t  2048 kB\nThreads: 1\n";
+        assert_eq!(parse_kib(status, "VmRSS:"), Some(2048));
+        assert_eq!(parse_kib(status, "VmHWM:"), Some(4096));
     }
 
     #[test]
@@ -281,5 +329,7 @@ mod tests {
         let pid = std::process::id();
         assert!(cpu_time(pid).is_ok());
         assert!(rss_mib(pid).is_ok_and(|mib| mib > 0.0));
+        forget_peak_rss(pid).expect("our own process");
+        assert!(peak_rss_mib(pid).is_ok_and(|mib| mib > 0.0));
     }
 }

@@ -65,7 +65,8 @@ impl Latencies {
         self.0.append(&mut other.0);
     }
 
-    fn quantile_us(&mut self, share: f64) -> f64 {
+    /// What this share of the operations took at most.
+    pub(crate) fn quantile_us(&mut self, share: f64) -> f64 {
         if self.0.is_empty() {
             return 0.0;
         }
