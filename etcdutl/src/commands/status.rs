@@ -8,6 +8,7 @@ use snapshot::Reader;
 use crate::failure::Failure;
 use crate::files;
 use crate::print::{self, Format};
+use crate::progress::Watched;
 
 /// Runs the command.
 ///
@@ -25,5 +26,6 @@ pub(super) fn run(
     let format = Format::parse(write_out)?;
     std::fs::metadata(path).map_err(Failure::io("stat", path))?;
     let file = files::open_shared(path, timeout)?;
-    Ok(print::status(format, &Reader::open(&file)?.status()?))
+    let status = Reader::open(Watched::new("reading", &file))?.status()?;
+    Ok(print::status(format, &status))
 }
