@@ -50,7 +50,7 @@ pub use load::{Change, Load, Outcomes};
 pub use model::Model;
 pub use network::own_network;
 pub use seed::{Rng, seed};
-pub use server::{Builder, Kind, Server};
+pub use server::{Builder, Kind, Server, freeze};
 pub use table::table;
 pub use tool::{Output, Tool};
 pub use traffic::{Plan, Traffic};

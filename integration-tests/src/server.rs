@@ -137,20 +137,9 @@ impl Server {
         kill(Pid::from_raw(pid), signal).expect("signal a process of ours");
     }
 
-    /// SIGSTOP, and waits until every thread stands still. The signal alone does not say so: on
-    /// a busy machine the others run on until the one that takes it is scheduled.
+    /// As [`freeze`].
     pub fn pause(&self) {
-        self.signal(Signal::SIGSTOP);
-        let tasks = format!("/proc/{}/task", self.pid());
-        eventually("every thread stands still", Duration::from_secs(10), || {
-            let still = std::fs::read_dir(&tasks).ok()?.flatten().all(|task| {
-                // `pid (name) state …`; a name may hold anything, so look behind its end.
-                std::fs::read_to_string(task.path().join("stat")).is_ok_and(|stat| {
-                    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" T"))
-                })
-            });
-            still.then_some(())
-        });
+        freeze(&self.child);
     }
 
     /// SIGKILL, and waits until it is gone; to be started again by [`Self::restart`].
@@ -223,6 +212,24 @@ impl Server {
         let sample = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         sample.unwrap_or_else(|| panic!("no {name}")).parse().expect("a number")
     }
+}
+
+/// Stops a process (SIGSTOP), and waits until every thread stands still. The signal alone does not
+/// say so: on a busy machine the others run on until the one that takes it is scheduled.
+pub fn freeze(child: &Child) {
+    let pid = i32::try_from(child.id()).expect("pid fits");
+    kill(Pid::from_raw(pid), Signal::SIGSTOP).expect("stop a process of ours");
+    let tasks = format!("/proc/{pid}/task");
+    eventually("every thread stands still", Duration::from_secs(10), || {
+        let still = std::fs::read_dir(&tasks).ok()?.flatten().all(|task| {
+            // `pid (name) state …`; a name may hold anything, so look behind its end. One that
+            // has ended and was not waited for yet does nothing either.
+            std::fs::read_to_string(task.path().join("stat")).is_ok_and(|stat| {
+                stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['T', 'Z']))
+            })
+        });
+        still.then_some(())
+    });
 }
 
 impl Builder {

@@ -10,7 +10,7 @@ use integration_tests::{Kind, Output, Server, Tool, eventually, our_binary};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::{recorded, succeeds, text};
+use crate::{output_of, recorded, succeeds, text};
 
 fn deployed(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("root").join("deploy").join(name)
@@ -26,12 +26,7 @@ fn path_with(first: &[&Path]) -> String {
 }
 
 fn finished(command: &mut Command) -> Output {
-    let output = command.stdin(Stdio::null()).output().expect("run");
-    Output {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
+    output_of(&command.stdin(Stdio::null()).output().expect("run"))
 }
 
 fn backup(endpoint: &str, args: &[&str]) -> Output {

@@ -14,6 +14,14 @@ fn unzipped(path: &Path) -> Vec<u8> {
     bytes
 }
 
+/// The keys that etcd itself told, as its etcdctl prints them: of `etcd-3.4.23`, `etcd-3.7.1` and
+/// `cluster`.
+pub(crate) fn keys(of: &str) -> serde_json::Value {
+    let path = crate_dir("integration-tests").join(format!("tests/etcdutl/{of}.all.json.gz"));
+    let told: serde_json::Value = serde_json::from_slice(&unzipped(&path)).expect("JSON");
+    told["kvs"].clone()
+}
+
 fn crate_dir(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("root").join(name)
 }

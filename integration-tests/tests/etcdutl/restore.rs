@@ -2,38 +2,90 @@ use std::fs;
 
 use integration_tests::{Kind, Output, Server, Tool, hash_kv};
 
-use crate::{etcdutl, leases, messages, recorded, revision, run, succeeds, text};
+use crate::{
+    etcdutl, in_time, kept_rows, kept_rows_of, keys, leases, messages, recorded, revision, run,
+    succeeds, text,
+};
+
+/// What tools print of a recorded backup: recorded itself, but for the borders, which are those of
+/// 3.5 and 3.6, and for etcdctl on a file of 3.7, which only etcdutl of that version reads.
+struct Told {
+    of: &'static str,
+    /// Of the newer tool: keys that are there.
+    utl: [&'static str; 4],
+    /// Of the older one: rows of all buckets.
+    ctl: [&'static str; 4],
+}
+
+const TOLD: [Told; 2] = [
+    Told {
+        of: "etcd-3.7.1",
+        utl: [
+            "c0fd5dd5, 69, 58, 82 kB, 3.7.0\n",
+            "{\"hash\":3237830101,\"revision\":69,\"totalKey\":58,\"totalSize\":81920,\
+             \"version\":\"3.7.0\"}\n",
+            "\"Hash\" : 3237830101\n\"Revision\" : 69\n\"Keys\" : 58\n\"Size\" : 81920\n\
+             \"Version\" : 3.7.0\n",
+            "+----------+----------+------------+------------+---------+\n\
+             |   HASH   | REVISION | TOTAL KEYS | TOTAL SIZE | VERSION |\n\
+             +----------+----------+------------+------------+---------+\n\
+             | c0fd5dd5 |       69 |         58 |      82 kB |   3.7.0 |\n\
+             +----------+----------+------------+------------+---------+\n",
+        ],
+        ctl: [
+            "c0fd5dd5, 69, 80, 82 kB\n",
+            "{\"hash\":3237830101,\"revision\":69,\"totalKey\":80,\"totalSize\":81920}\n",
+            "\"Hash\" : 3237830101\n\"Revision\" : 69\n\"Keys\" : 80\n\"Size\" : 81920\n",
+            "+----------+----------+------------+------------+\n\
+             |   HASH   | REVISION | TOTAL KEYS | TOTAL SIZE |\n\
+             +----------+----------+------------+------------+\n\
+             | c0fd5dd5 |       69 |         80 |      82 kB |\n\
+             +----------+----------+------------+------------+\n",
+        ],
+    },
+    Told {
+        of: "etcd-3.4.23",
+        utl: [
+            "57e4a821, 69, 58, 82 kB, \n",
+            "{\"hash\":1474603041,\"revision\":69,\"totalKey\":58,\"totalSize\":81920,\
+             \"version\":\"\"}\n",
+            "\"Hash\" : 1474603041\n\"Revision\" : 69\n\"Keys\" : 58\n\"Size\" : 81920\n\
+             \"Version\" : \n",
+            "+----------+----------+------------+------------+---------+\n\
+             |   HASH   | REVISION | TOTAL KEYS | TOTAL SIZE | VERSION |\n\
+             +----------+----------+------------+------------+---------+\n\
+             | 57e4a821 |       69 |         58 |      82 kB |         |\n\
+             +----------+----------+------------+------------+---------+\n",
+        ],
+        ctl: [
+            "57e4a821, 69, 77, 82 kB\n",
+            "{\"hash\":1474603041,\"revision\":69,\"totalKey\":77,\"totalSize\":81920}\n",
+            "\"Hash\" : 1474603041\n\"Revision\" : 69\n\"Keys\" : 77\n\"Size\" : 81920\n",
+            "+----------+----------+------------+------------+\n\
+             |   HASH   | REVISION | TOTAL KEYS | TOTAL SIZE |\n\
+             +----------+----------+------------+------------+\n\
+             | 57e4a821 |       69 |         77 |      82 kB |\n\
+             +----------+----------+------------+------------+\n",
+        ],
+    },
+];
 
 #[test]
 fn status_of_recorded_backups_is_what_etcd_told() {
     let dir = tempfile::tempdir().expect("a folder");
-    let file = recorded::snapshot("etcd-3.7.1", dir.path());
-    let told = |args: &[&str]| {
-        let output = run(&[&["snapshot", "status", text(&file)], args].concat());
-        assert_eq!((output.code, output.stderr.as_str()), (0, ""));
-        output.stdout
-    };
-    assert_eq!(told(&[]), "c0fd5dd5, 69, 58, 82 kB, 3.7.0\n");
-    assert_eq!(
-        told(&["-w", "json"]),
-        "{\"hash\":3237830101,\"revision\":69,\"totalKey\":58,\"totalSize\":81920,\
-         \"version\":\"3.7.0\"}\n"
-    );
-    assert_eq!(
-        told(&["--write-out=fields"]),
-        "\"Hash\" : 3237830101\n\"Revision\" : 69\n\"Keys\" : 58\n\"Size\" : 81920\n\
-         \"Version\" : 3.7.0\n"
-    );
-    assert_eq!(
-        told(&["-wtable"]),
-        "+----------+----------+------------+------------+---------+\n\
-         |   HASH   | REVISION | TOTAL KEYS | TOTAL SIZE | VERSION |\n\
-         +----------+----------+------------+------------+---------+\n\
-         | c0fd5dd5 |       69 |         58 |      82 kB |   3.7.0 |\n\
-         +----------+----------+------------+------------+---------+\n"
-    );
-    let old = recorded::snapshot("etcd-3.4.23", dir.path());
-    assert_eq!(run(&["snapshot", "status", text(&old)]).stdout, "57e4a821, 69, 58, 82 kB, \n");
+    for Told { of, utl, ctl } in TOLD {
+        let file = recorded::snapshot(of, dir.path());
+        for (at, format) in ["simple", "json", "fields", "table"].into_iter().enumerate() {
+            let args = ["snapshot", "status", text(&file), "-w", format];
+            let told = run(&args);
+            assert_eq!((told.code, told.stderr.as_str()), (0, ""));
+            assert_eq!(told.stdout, utl[at], "{of}");
+            let told = Tool::Ours.run_at("", &args);
+            assert_eq!((told.code, told.stdout.as_str()), (0, ctl[at]), "{of}");
+            // The real tool of 3.4 reads both.
+            assert_eq!(Tool::Reference.run_at("", &args).stdout, ctl[at], "{of}");
+        }
+    }
 }
 
 #[test]
@@ -93,13 +145,13 @@ fn restored(of: &str, args: &[&str]) -> (tempfile::TempDir, Server) {
 #[test]
 fn a_restored_member_serves_what_was_saved() {
     for (of, hash) in [("etcd-3.7.1", 3_866_940_726), ("etcd-3.4.23", 1_044_277_136)] {
-        let (_dir, server) = restored(of, &[]);
+        let (dir, server) = restored(of, &[]);
         let authority = server.client_authority();
         assert_eq!(hash_kv(&authority, 69), (hash, 69), "{of}");
         assert_eq!(revision(&server), 69, "{of}");
-        let count =
-            Tool::Reference.ok(&server, &["get", "", "--from-key", "--keys-only", "-w=fields"]);
-        assert!(count.contains("\"Count\" : 58"), "{of}: {count}");
+        assert_eq!(keys(&server), recorded::keys(of), "{of}");
+        let saved = recorded::snapshot(of, dir.path());
+        assert_eq!(kept_rows_of(&server), kept_rows(&saved), "{of}");
         let found = leases(&server);
         assert!(!found.is_empty(), "{of}");
         let members = Tool::Reference.ok(&server, &["member", "list"]);
@@ -116,15 +168,22 @@ fn a_restored_member_serves_what_was_saved() {
 }
 
 #[test]
-fn a_raised_revision_ends_old_watches() {
-    let (_dir, server) = restored("etcd-3.7.1", &["--bump-revision=1000", "--mark-compacted"]);
+fn a_raised_revision_ends_old_watches_and_lists() {
+    let (_dir, server) = restored("etcd-3.7.1", &["--bump-revision=1000000", "--mark-compacted"]);
+    // 70 is where a watch goes on that has seen all of the backup, 700 one that had seen more.
+    for since in ["50", "69", "70", "700", "1000068"] {
+        let list = Tool::Reference.run(&server, &["get", "a", "--rev", since]);
+        let mut watch = Tool::Reference.command(&server);
+        watch.args(["watch", "a", "--rev", since]);
+        let watch = in_time(watch);
+        for told in [list.stderr, watch.stdout + &watch.stderr] {
+            assert!(told.contains("required revision has been compacted"), "{since}: {told}");
+        }
+    }
+    assert_eq!(revision(&server), 1_000_069);
+    assert_eq!(keys(&server), recorded::keys("etcd-3.7.1"));
     let put = Tool::Reference.ok(&server, &["put", "a", "b", "-w=fields"]);
-    assert!(put.contains("\"Revision\" : 1070"), "{put}");
-    let old = Tool::Reference.run(&server, &["get", "a", "--rev=1068"]);
-    assert!(old.stderr.contains("required revision has been compacted"), "{old:?}");
-    let watched = Tool::Reference.run(&server, &["watch", "a", "--rev=50"]);
-    let all = watched.stdout + &watched.stderr;
-    assert!(all.contains("required revision has been compacted"), "{all}");
+    assert!(put.contains("\"Revision\" : 1000070"), "{put}");
 }
 
 #[test]

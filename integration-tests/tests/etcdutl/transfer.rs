@@ -1,9 +1,11 @@
 use std::fs;
 use std::path::Path;
 
-use integration_tests::{Kind, Server, Tool, hash_kv, own_network, skipped};
+use integration_tests::{Kind, Server, Tool, hash_kv, own_network, skipped, status};
 
-use crate::{leases, messages, recorded, revision, run, succeeds, text};
+use crate::{
+    kept_rows, kept_rows_of, keys, leases, messages, recorded, revision, run, succeeds, text,
+};
 
 /// Every file below a folder, with its bytes' CRC.
 fn contents(dir: &Path) -> Vec<(String, u32)> {
@@ -45,6 +47,8 @@ fn a_member_of_real_etcd_moves_in() {
         let authority = server.client_authority();
         assert_eq!(hash_kv(&authority, 69), (hash, 69), "{of}");
         assert_eq!(revision(&server), 69);
+        assert_eq!(keys(&server), recorded::keys(of), "{of}");
+        assert_eq!(kept_rows_of(&server), kept_rows(&from.join("member/snap/db")), "{of}");
         assert!(members(&server).starts_with("8e9e05c52164694d, started, default, "));
         assert!(!leases(&server).is_empty());
         Tool::Reference.ok(&server, &["put", "after", "import"]);
@@ -198,6 +202,13 @@ fn a_cluster_of_real_etcd_moves_in_and_goes_on() {
     servers.iter_mut().for_each(Server::await_health);
     for server in &servers {
         assert_eq!(hash_kv(&server.client_authority(), 231), (2_117_252_056, 231));
+        assert_eq!(keys(server), recorded::keys("cluster"));
+        let id = status(&server.client_authority())
+            .expect("a status")
+            .header
+            .expect("a header")
+            .cluster_id;
+        assert_eq!(id, 1_106_344_641_585_656_815);
         let list = members(server);
         let ids: Vec<&str> = list.lines().filter_map(|line| line.split(", ").next()).collect();
         assert_eq!(ids, ["15ae9e1b9c7f2f19", "ac0e9c2b3747ff6e", "ac1f978db5455996"]);

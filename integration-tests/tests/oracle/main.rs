@@ -3,6 +3,7 @@
 //! between any two clusters (ids, terms, times); each further difference is listed by name, with
 //! its reason, beside the step that has it.
 
+mod backup;
 mod image;
 mod mask;
 mod script;
