@@ -129,7 +129,12 @@ impl Connector {
             Some((connector, host)) => match connector.connect(stream, host).await {
                 Ok(stream) => (Box::new(stream), true),
                 Err(error) => {
-                    let reason = tls::describe(&error);
+                    let mut reason = tls::describe(&error);
+                    // How a server of plain text answers: not at all.
+                    let gone = [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset];
+                    if gone.contains(&error.kind()) {
+                        reason += "; does the server speak TLS?";
+                    }
                     self.notes
                         .fail(format!("transport: authentication handshake failed: {reason}"));
                     return Err(error);
@@ -195,8 +200,12 @@ pub(crate) struct Heard {
 fn judge(first: &[u8]) -> Result<(), &'static str> {
     const KIND_AT: usize = 3;
     const SETTINGS: u8 = 4;
+    // An alert about our plain text; of a frame these would be the head of a length beyond all
+    // that servers may send unasked.
+    const TLS_ALERT: [u8; 2] = [21, 3];
     match first.get(KIND_AT) {
         None if first.is_empty() => Err("EOF"),
+        Some(_) if first.starts_with(&TLS_ALERT) => Err("the server speaks TLS: use https"),
         Some(kind) if *kind != SETTINGS => Err("the server does not speak HTTP/2"),
         None | Some(_) => Ok(()),
     }

@@ -301,6 +301,16 @@ mod tests {
     }
 
     #[test]
+    fn discovery_is_refused_by_name() {
+        let text = "--discovery-srv is not supported by this version";
+        assert_eq!(refused(&["--discovery-srv=example.com"]), text);
+        let variable = settings(&[], &[("ETCDCTL_DISCOVERY_SRV", "example.com")]);
+        assert_eq!(variable.expect_err("refused"), Failure::arguments(text));
+        // Without a domain these choose nothing.
+        settings(&["--discovery-srv-name=a", "--insecure-discovery=false"], &[]).expect("settings");
+    }
+
+    #[test]
     fn an_unknown_output_format_is_refused() {
         let failure = settings(&["-w", "yaml"], &[]).expect_err("refused");
         assert_eq!(failure, Failure::new(code::BAD_FEATURE, "unsupported output format"));

@@ -149,37 +149,10 @@ fn watches_and_large_values_pass_through_tls() {
     }
 }
 
-/// What our tool tells of a failed call: the code, the last line, and the reason in its log line.
-fn told(server: &Server, flags: &[String], args: &[&str]) -> (i32, String, String) {
-    let output = secure(Tool::Ours, server, flags, args);
-    let last = output.stderr.lines().last().unwrap_or_default().to_owned();
-    let line = output.stderr.lines().find(|line| line.starts_with('{')).unwrap_or("null");
-    let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
-    (output.code, last, line["error"].as_str().unwrap_or_default().to_owned())
-}
-
 #[test]
-fn our_tool_tells_why_there_is_no_connection() {
+fn our_tool_names_a_link_with_tls_when_a_call_on_it_fails() {
     let scene = Scene::new();
     let server = start(scene.strict_server(&["https"]));
-    let deadline = "rpc error: code = DeadlineExceeded desc = latest balancer error: last \
-                    connection error: connection error: desc = ";
-    let soon = "--command-timeout=1s".to_owned();
-    let other = [format!("--cacert={}", shown(&scene.client.cert)), soon.clone()];
-    let bare = [format!("--cacert={}", scene.path("ca.pem")), soon.clone()];
-    for (flags, reason) in [
-        (
-            other.as_slice(),
-            "transport: authentication handshake failed: tls: failed to verify certificate: \
-             x509: certificate signed by unknown authority",
-        ),
-        (&bare, "error reading server preface: remote error: tls: certificate required"),
-    ] {
-        let (code, last, error) = told(&server, flags, &["put", "k", "v"]);
-        assert_eq!((code, last.as_str()), (1, "Error: context deadline exceeded"));
-        assert_eq!(error, format!("{deadline}\"{reason}\""));
-    }
-    // A link with TLS is named as such when a call on it fails.
     let flags = scene.showing(&scene.client);
     let output = secure(Tool::Ours, &server, &flags, &["put", "k", "v", "--lease=123"]);
     assert!(output.stderr.contains("AuthInfo: 'tls'"), "{}", output.stderr);

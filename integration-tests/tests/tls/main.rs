@@ -4,6 +4,7 @@
 mod clients;
 mod http;
 mod peers;
+mod reasons;
 #[path = "../user/registry.rs"]
 mod registry;
 mod start;

@@ -81,7 +81,13 @@ impl Door {
             },
             (false, _) => Rewound::fresh(stream),
         };
-        let Some(tls) = &self.tls else { return Ok(None) };
+        let Some(tls) = &self.tls else {
+            if stream.begins_as_tls() {
+                let error = "tls: no https URL is listened on here".to_owned();
+                self.log(remote, &tls::Rejected { error, ..tls::Rejected::default() });
+            }
+            return Ok(None);
+        };
         match tls.accept(stream, remote.map(|remote| remote.ip())).await {
             Ok(accepted) => Ok(Some(Opened::Secure(Box::new(accepted)))),
             Err(rejected) => {

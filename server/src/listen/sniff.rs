@@ -106,6 +106,12 @@ impl<S> Rewound<S> {
     pub(super) fn fresh(stream: S) -> Rewound<S> {
         Rewound { head: Bytes::new(), stream }
     }
+
+    /// Whether what was read already begins as a client of TLS does.
+    pub(super) fn begins_as_tls(&self) -> bool {
+        const HANDSHAKE: [u8; 2] = [22, 3];
+        self.head.starts_with(&HANDSHAKE)
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
