@@ -13,7 +13,27 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::BoxFuture;
-use crate::limits::TCP_KEEPALIVE_S;
+use crate::limits::{IO_TIMEOUT, TCP_KEEPALIVE_S};
+
+/// How long the parts of an exchange with a peer may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IoTimeouts {
+    /// A read on a stream, on which something comes three times in 5 s.
+    pub read: Duration,
+    /// A write that makes no progress.
+    pub write: Duration,
+}
+
+impl IoTimeouts {
+    /// The default of both, and the least that makes sense.
+    pub const LEAST: Duration = IO_TIMEOUT;
+}
+
+impl Default for IoTimeouts {
+    fn default() -> Self {
+        Self { read: Self::LEAST, write: Self::LEAST }
+    }
+}
 
 /// A connection's bytes.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}

@@ -42,7 +42,7 @@ mod writer;
 
 pub use body::{Body, BodyError};
 pub use host::{BoxFuture, Host, ReceiveError, StepRefused};
-pub use io::{Dial, Io, PlainDial, tune};
+pub use io::{Dial, Io, IoTimeouts, PlainDial, tune};
 pub use link::{RequestError, ask};
 pub use serve::serve_connection;
 pub use snapshot::{BodyBroken, SinkClosed, SnapshotBody, SnapshotSink, SnapshotSource};

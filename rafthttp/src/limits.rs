@@ -48,8 +48,8 @@ pub(crate) const WRITE_BUFFER_KEPT_BYTES: usize = 1 << 20;
 /// Chunks of a database between its source and the connection.
 pub(crate) const SNAPSHOT_CHUNKS_MAX: usize = 4;
 
-/// How long a read on a stream, a write on any connection, and an idle connection may take
-/// (etcd: 5 s).
+/// How long the head of a request, and an idle connection may take; the least that reads and
+/// writes are given (etcd: 5 s).
 pub(crate) const IO_TIMEOUT: Duration = Duration::from_secs(5);
 /// Link heartbeats on each stream; three fit into [`IO_TIMEOUT`] (etcd: a third of it).
 pub(crate) const LINK_HEARTBEAT: Duration = Duration::from_micros(1_666_667);

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use http::{HeaderValue, Request, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::codec::{DecodeError, Decoded, Decoder, StreamKind};
-use crate::limits::{IO_TIMEOUT, REDIAL};
+use crate::limits::REDIAL;
 use crate::link::{Link, RequestError};
 use crate::peer::Peer;
 use crate::transport::Shared;
@@ -29,8 +30,8 @@ enum End {
     Decode(#[from] DecodeError),
     #[error("the peer closed the stream")]
     Closed,
-    #[error("the peer was silent for {} s", IO_TIMEOUT.as_secs())]
-    Silent,
+    #[error("the peer was silent for {} s", .0.as_secs())]
+    Silent(Duration),
 }
 
 /// Keeps the stream until the peer is stopped or says that this member was removed.
@@ -73,8 +74,9 @@ async fn open(
     if let Ok(to) = HeaderValue::from_str(&format!("{:x}", peer.id)) {
         request.headers_mut().insert(headers::RAFT_TO, to);
     }
-    let asked = timeout(IO_TIMEOUT, link.ask(request)).await;
-    let (head, mut body) = asked.map_err(|_| End::Silent)??.into_parts();
+    let patience = shared.io_timeouts.read;
+    let asked = timeout(patience, link.ask(request)).await;
+    let (head, mut body) = asked.map_err(|_| End::Silent(patience))??.into_parts();
     let ours = shared.identity.is_of_cluster(&head.headers);
     match head.status {
         _ if !ours && head.headers.contains_key(headers::CLUSTER_ID) => Err(End::OtherCluster),
@@ -94,9 +96,10 @@ async fn read(
 ) -> End {
     let mut decoder = Decoder::new(kind, peer.id, shared.local.member_id);
     let heartbeats = shared.counters.of(0);
+    let patience = shared.io_timeouts.read;
     loop {
-        let chunk = match timeout(IO_TIMEOUT, link.chunk(&mut body)).await {
-            Err(_) => return End::Silent,
+        let chunk = match timeout(patience, link.chunk(&mut body)).await {
+            Err(_) => return End::Silent(patience),
             Ok(Err(error)) => return error.into(),
             Ok(Ok(None)) => return End::Closed,
             Ok(Ok(Some(chunk))) => chunk,

@@ -17,15 +17,15 @@ use tokio::sync::{Notify, watch};
 use crate::codec::{self, StreamKind, weight};
 use crate::headers::Identity;
 use crate::limits::{
-    DIAL_BASE, INBOX_BYTES_MAX, INBOX_MESSAGES_MAX, IO_TIMEOUT, PIPELINE_WORKERS, REMOTES_MAX,
+    DIAL_BASE, INBOX_BYTES_MAX, INBOX_MESSAGES_MAX, PIPELINE_WORKERS, REMOTES_MAX,
     SNAPSHOT_SENDS_MAX,
 };
 use crate::link::{RequestError, Times, ask};
 use crate::peer::Peer;
 use crate::stats::{Counters, Stats};
 use crate::{
-    Body, BoxFuture, Dial, Host, SnapshotSource, StepRefused, pipeline, probe, reader, receive,
-    snapshot,
+    Body, BoxFuture, Dial, Host, IoTimeouts, SnapshotSource, StepRefused, pipeline, probe, reader,
+    receive, snapshot,
 };
 
 /// This member, as its peers know it.
@@ -48,6 +48,8 @@ pub struct Options {
     pub election_timeout: Duration,
     /// The version this member says it has, `major.minor.patch`.
     pub server_version: String,
+    /// How long reads and writes may take.
+    pub io_timeouts: IoTimeouts,
 }
 
 /// Why a received message was not taken.
@@ -70,6 +72,7 @@ pub(crate) struct Shared {
     pub(crate) host: Arc<dyn Host>,
     pub(crate) dial: Arc<dyn Dial>,
     pub(crate) times: Times,
+    pub(crate) io_timeouts: IoTimeouts,
     pub(crate) counters: Counters,
     /// Bytes of posted messages being received.
     pub(crate) posted_bytes: AtomicUsize,
@@ -132,7 +135,8 @@ impl Transport {
             identity,
             host,
             dial,
-            times: Times { dial: dial_time, write: IO_TIMEOUT },
+            times: Times { dial: dial_time, write: options.io_timeouts.write },
+            io_timeouts: options.io_timeouts,
             counters: Counters::new(),
             posted_bytes: AtomicUsize::new(0),
             snapshots_received: AtomicUsize::new(0),

@@ -184,7 +184,7 @@ impl Running {
         let pages = Router::new(Side::Peer, facts.clone());
         let transport = shared.peers.transport().clone();
         let service = PeerService::new(transport, pages, shared.clone());
-        let peers = PeerServer::start(runtime, sockets.peer, service)
+        let peers = PeerServer::start(runtime, sockets.peer, service, shared.config.peer_timeouts)
             .map_err(|e| format!("start thread peer: {e}"))?;
         if restarted && shared.config.gates.enabled("InitialCorruptCheck") {
             check_corruption(&shared)?;
@@ -323,6 +323,7 @@ impl Wires {
             local,
             election_timeout: config.election,
             server_version: base::version::SERVER.to_owned(),
+            io_timeouts: config.peer_timeouts,
         };
         let transport =
             Transport::start(options, host.clone(), network.dial.clone(), &network.runtime);

@@ -163,6 +163,21 @@ pub(crate) async fn a_silent_stream_is_given_up_after_5_s() {
 }
 
 #[tokio::test]
+async fn how_long_a_stream_may_be_silent_can_be_chosen() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let read = Duration::from_millis(100);
+    let timeouts = rafthttp::IoTimeouts { read, ..rafthttp::IoTimeouts::default() };
+    let a = Member::start_with(listener, A, CLUSTER, timeouts);
+    let mut peer = FakePeer::start().await;
+    a.transport.add_peer(B, &[peer.url()]);
+    let (_, mut raw) = peer.expect(MESSAGES).await;
+    raw.send(ok()).await;
+    let start = Instant::now();
+    raw.rest().await;
+    assert!(start.elapsed() < rafthttp::IoTimeouts::LEAST, "{:?}", start.elapsed());
+}
+
+#[tokio::test]
 async fn only_our_own_cluster_can_tell_that_we_were_removed() {
     let (a, mut peer) = start().await;
     let ours = format!("X-Etcd-Cluster-Id: {CLUSTER:x}\r\n");

@@ -209,7 +209,11 @@ async fn members_can_be_asked_over_unix_sockets() {
                 let answer = transport.answer(request);
                 async move { Ok::<_, std::convert::Infallible>(answer.await) }
             });
-            tokio::spawn(rafthttp::serve_connection(stream, service));
+            tokio::spawn(rafthttp::serve_connection(
+                stream,
+                service,
+                rafthttp::IoTimeouts::default(),
+            ));
         }
     });
     let request = http::Request::get("/raft/probing").body(bytes::Bytes::new()).expect("a request");

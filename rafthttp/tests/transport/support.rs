@@ -133,6 +133,15 @@ impl Member {
     }
 
     pub(crate) fn start_on(listener: TcpListener, id: u64, cluster_id: u64) -> Member {
+        Member::start_with(listener, id, cluster_id, rafthttp::IoTimeouts::default())
+    }
+
+    pub(crate) fn start_with(
+        listener: TcpListener,
+        id: u64,
+        cluster_id: u64,
+        io_timeouts: rafthttp::IoTimeouts,
+    ) -> Member {
         let address = listener.local_addr().expect("bound");
         let local =
             Local { member_id: id, cluster_id, peer_urls: vec![format!("http://{address}")] };
@@ -140,6 +149,7 @@ impl Member {
             local,
             election_timeout: Duration::from_secs(1),
             server_version: "3.7.1".to_owned(),
+            io_timeouts,
         };
         let host = Arc::new(FakeHost::default());
         let transport =
@@ -171,7 +181,11 @@ impl Member {
                         Ok::<_, Infallible>(answer)
                     }
                 });
-                connections.spawn(rafthttp::serve_connection(stream, service));
+                connections.spawn(rafthttp::serve_connection(
+                    stream,
+                    service,
+                    rafthttp::IoTimeouts::default(),
+                ));
             }
         };
         self.listening = Some(tokio::spawn(serve).abort_handle());

@@ -75,7 +75,6 @@ const fn flag(name: &'static str, kind: Kind, default: &'static str, effect: Eff
     Flag { name, kind, default, effect }
 }
 
-const FIXED_TIMEOUT: &str = "the timeout between members is 5s in this version";
 const NO_DISCOVERY: &str = "discovery is not available in this version";
 const NO_AUTH: &str = "authentication is not available in this version";
 const NO_DOWNGRADE: &str = "downgrade is not available in this version";
@@ -117,8 +116,8 @@ pub(crate) const FLAGS: &[Flag] = &[
     flag("grpc-keepalive-timeout", Duration, "20s", Works),
     flag("socket-reuse-port", Bool, "false", Works),
     flag("socket-reuse-address", Bool, "false", Works),
-    flag("raft-read-timeout", Duration, "5s", Later(FIXED_TIMEOUT)),
-    flag("raft-write-timeout", Duration, "5s", Later(FIXED_TIMEOUT)),
+    flag("raft-read-timeout", Duration, "5s", Works),
+    flag("raft-write-timeout", Duration, "5s", Works),
     flag("memory-mlock", Bool, "false", Later(NO_MLOCK)),
     flag("feature-gates", Gates, "", Works),
     flag("initial-advertise-peer-urls", Urls, "http://localhost:2380", Works),

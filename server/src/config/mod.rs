@@ -85,6 +85,8 @@ pub(crate) struct Config {
     pub heartbeat: Duration,
     /// `--election-timeout`.
     pub election: Duration,
+    /// `--raft-read-timeout` and `--raft-write-timeout`, at least 5 s each.
+    pub peer_timeouts: rafthttp::IoTimeouts,
     /// `--initial-election-tick-advance`.
     pub initial_election_tick_advance: bool,
     /// `--pre-vote`.

@@ -337,6 +337,17 @@ fn an_empty_list_of_names_restricts_nobody_and_warns() {
 }
 
 #[test]
+fn members_wait_for_each_other_5_s_or_longer() {
+    let args = ["--raft-read-timeout=1s", "--raft-write-timeout=7s"];
+    let (config, notices) = configure_with(&args, &[]).expect("a good configuration");
+    let second = Duration::from_secs(1);
+    assert_eq!((config.peer_timeouts.read, config.peer_timeouts.write), (5 * second, 7 * second));
+    let told: Vec<_> = notices.iter().filter(|n| n.message.contains("timeout")).collect();
+    let raised = "raft-read-timeout increased to minimum value: 5s";
+    assert!(matches!(told[..], [notice] if !notice.warn && notice.message == raised), "{told:?}");
+}
+
+#[test]
 fn defaults_are_those_of_etcd() {
     let (config, notices) = configure_with(&[], &[]).expect("defaults");
     assert_eq!(config.data_dir, Path::new("default.etcd"));

@@ -331,6 +331,10 @@ fn build(settings: &Settings, notices: &mut Vec<Notice>) -> Result<Config, Inval
         ),
         heartbeat: Duration::from_millis(settings.uint("heartbeat-interval")),
         election: Duration::from_millis(settings.uint("election-timeout")),
+        peer_timeouts: rafthttp::IoTimeouts {
+            read: peer_timeout(settings, "raft-read-timeout", notices),
+            write: peer_timeout(settings, "raft-write-timeout", notices),
+        },
         initial_election_tick_advance: settings.bool("initial-election-tick-advance"),
         pre_vote: settings.bool("pre-vote"),
         quota_backend_bytes: if quota == 0 { QUOTA_DEFAULT_BYTES } else { quota },
@@ -388,6 +392,16 @@ fn data_dir(settings: &Settings, notices: &mut Vec<Notice>) -> PathBuf {
         }
         dir => PathBuf::from(dir),
     }
+}
+
+/// A timeout between members, raised to the least that etcd takes.
+fn peer_timeout(settings: &Settings, name: &str, notices: &mut Vec<Notice>) -> Duration {
+    let least = rafthttp::IoTimeouts::LEAST;
+    let given = positive(settings.nanos(name), Duration::ZERO);
+    if given < least {
+        notices.push(Notice::info(format!("{name} increased to minimum value: 5s")));
+    }
+    given.max(least)
 }
 
 /// Interval and timeout of pings; one that is not positive switches them off.

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use hyper::service::{Service as _, service_fn};
+use rafthttp::IoTimeouts;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -35,6 +36,7 @@ impl PeerServer {
         runtime: Runtime,
         listeners: Vec<(Bound, Door)>,
         service: PeerService,
+        timeouts: IoTimeouts,
     ) -> io::Result<PeerServer> {
         let (stop, mut stopped) = watch::channel(false);
         let thread = std::thread::Builder::new().name("peer".to_owned()).spawn(move || {
@@ -42,7 +44,7 @@ impl PeerServer {
                 let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
                 let mut loops = JoinSet::new();
                 for listener in listeners {
-                    loops.spawn(accept(listener, service.clone(), permits.clone()));
+                    loops.spawn(accept(listener, service.clone(), timeouts, permits.clone()));
                 }
                 // Dropping the loops ends their connections.
                 stopped.wait_for(|stopped| *stopped).await.ok();
@@ -60,7 +62,12 @@ impl PeerServer {
     }
 }
 
-async fn accept((bound, door): (Bound, Door), service: PeerService, permits: Arc<Semaphore>) {
+async fn accept(
+    (bound, door): (Bound, Door),
+    service: PeerService,
+    timeouts: IoTimeouts,
+    permits: Arc<Semaphore>,
+) {
     let address = bound.address.clone();
     let listener = match bound.listen() {
         Ok(listener) => listener,
@@ -80,7 +87,7 @@ async fn accept((bound, door): (Bound, Door), service: PeerService, permits: Arc
             Ok((stream, from)) => {
                 let (door, service) = (door.clone(), service.clone());
                 connections.spawn(async move {
-                    if let Err(error) = serve(&door, stream, from, service).await {
+                    if let Err(error) = serve(&door, stream, from, service, timeouts).await {
                         tracing::debug!(error, "peer connection ended");
                     }
                     drop(permit);
@@ -99,6 +106,7 @@ async fn serve(
     stream: Stream,
     from: Option<SocketAddr>,
     service: PeerService,
+    timeouts: IoTimeouts,
 ) -> Result<(), String> {
     let opened = door.open(stream, from).await.map_err(|e| e.to_string())?;
     let service = service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
@@ -108,9 +116,11 @@ async fn serve(
         service.call(request)
     });
     let served = match opened {
-        Some(Opened::Plain(_, stream)) => rafthttp::serve_connection(stream, service).await,
+        Some(Opened::Plain(_, stream)) => {
+            rafthttp::serve_connection(stream, service, timeouts).await
+        }
         Some(Opened::Secure(accepted)) => {
-            rafthttp::serve_connection(accepted.stream, service).await
+            rafthttp::serve_connection(accepted.stream, service, timeouts).await
         }
         None => return Ok(()),
     };
