@@ -154,3 +154,47 @@ fn each_endpoint(tool: Tool, cluster: &mut Cluster, expected: &[(u64, String, St
     let leaders = rows.iter().filter(|row| row[4] == "true").count();
     assert_eq!(leaders, 1, "{rows:?}");
 }
+
+/// A start that must fail: what the member logs.
+#[track_caller]
+fn refused(mut server: Server) -> String {
+    let status = server.wait(SOON);
+    assert!(!status.success(), "{status}: {}", server.log());
+    server.log()
+}
+
+#[test]
+fn a_member_that_does_not_fit_the_running_ones_does_not_start() {
+    let mut cluster = Cluster::start(target(), 3, &["--strict-reconfig-check=false"]);
+    let all = cluster.endpoints();
+    let known: Vec<String> = cluster.members().iter().map(|m| m.again().peer()).collect();
+    let known = known.join(",");
+    let join = |name: &str, cluster: &Cluster, members: &str| {
+        let mut builder = cluster.member(name);
+        let members = format!("{members},{}", builder.peer());
+        refused(
+            builder.initial_cluster(&members).args(["--initial-cluster-state=existing"]).spawn(),
+        )
+    };
+    let log = join("nobody-added-it", &cluster, &known);
+    assert!(log.contains("error validating peerURLs {ClusterID:"), "{log}");
+    assert!(log.contains("}: member count is unequal"), "{log}");
+    let log = join("nobody-there", &cluster, "other=http://127.0.0.1:1");
+    assert!(log.contains("cannot fetch cluster info from peer urls: could not retrieve"), "{log}");
+    ours(&all, "member add added --learner --peer-urls=http://127.0.0.1:1");
+    let log = join("added-elsewhere", &cluster, &known);
+    assert!(log.contains("PeerURLs: no match found for existing member ("), "{log}");
+
+    // One that has lost its data is no founder any more.
+    let id = cluster.id(2);
+    cluster.member_mut(2).crash();
+    std::fs::remove_dir_all(cluster.members()[2].data_dir()).expect("remove its data");
+    cluster.restart(2);
+    let status = cluster.member_mut(2).wait(SOON);
+    let log = cluster.members()[2].log();
+    assert!(!status.success(), "{status}");
+    assert!(log.contains(&format!("member {id:x} has already been bootstrapped")), "{log}");
+    cluster.await_leader();
+    ours(&all, "put the others serve");
+    cluster.assert_no_panic();
+}

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod corruption;
+mod disk;
 mod force_new;
 mod founding;
 mod laggard;

@@ -123,6 +123,18 @@ fn one_of_ours_joins_two_of_3_4_and_in_the_end_replaces_them() {
     cluster.assert_no_panic();
 }
 
+#[test]
+fn one_of_ours_founds_a_cluster_with_two_of_3_4() {
+    let kinds = [Kind::Ours, Kind::Reference, Kind::Reference];
+    let mut cluster = Cluster::of(&kinds, &[LENIENT]);
+    await_cluster_version(&cluster, &[0, 1, 2], "3.4.0");
+    all_see_all(&mut cluster, "first");
+    each_leads_and_dies(&mut cluster);
+    all_see_all(&mut cluster, "last");
+    await_cluster_version(&cluster, &[0, 1, 2], "3.4.0");
+    cluster.assert_no_panic();
+}
+
 /// A cluster of ours alone has a version that 3.4 does not know: it stays out, by itself, and
 /// does no harm.
 #[test]

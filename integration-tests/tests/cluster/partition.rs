@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use crate::{ELECTION, SOON, get, target};
 
 /// Ends the traffic and demands that one order explains it and that all members agree.
-fn conclude(cluster: &mut Cluster, traffic: Traffic) {
+pub(crate) fn conclude(cluster: &mut Cluster, traffic: Traffic) {
     // Every client reaches its member again.
     cluster.await_leader();
     traffic.await_write_after(traffic.now(), SOON);

@@ -77,3 +77,34 @@ fn unix_sockets_serve_plain_and_secure_and_go_with_the_server() {
     server.stop();
     assert!(!plain.exists() && !secret.exists());
 }
+
+#[test]
+fn versions_and_suites_are_those_of_the_flags() {
+    let scene = Scene::new();
+    let ca = scene.path("ca.pem");
+    let reached = |server: &Server, flags: &[&str]| {
+        let url = format!("https://{}/health", server.client_authority());
+        curl(&[&["--cacert", &ca], flags, &[url.as_str()]].concat()).0
+    };
+    let suite = "--cipher-suites=TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256";
+    let older = start(scene.server(&["https"]).args(["--tls-max-version=TLS1.2", suite]));
+    let newer = Server::builder(Kind::Ours, &scene.dir.path().join("newer"));
+    let newer = start(newer.client_schemes(&["https"]).args([
+        format!("--cert-file={}", shown(&scene.server.cert)),
+        format!("--key-file={}", shown(&scene.server.key)),
+        "--tls-min-version=TLS1.3".to_owned(),
+    ]));
+    assert!(reached(&older, &["--ciphers", "ECDHE-ECDSA-AES128-GCM-SHA256"]));
+    assert!(!reached(&older, &["--ciphers", "ECDHE-ECDSA-AES256-GCM-SHA384"]));
+    rejected(&older, "tls: no cipher suite supported by both client and server");
+    assert!(!reached(&older, &["--tlsv1.3"]));
+    assert!(reached(&newer, &["--tlsv1.3"]));
+    assert!(!reached(&newer, &["--tls-max", "1.2"]));
+    for server in [&older, &newer] {
+        rejected(server, "tls: client offered only unsupported versions");
+        for tool in [Tool::Ours, Tool::Reference] {
+            let put = secure(tool, server, &scene.trusting(), &["put", "k", "v"]);
+            assert_eq!(put.stdout, "OK\n", "{}", put.stderr);
+        }
+    }
+}

@@ -114,6 +114,54 @@ fn peers_with_a_wrong_certificate_are_turned_away() {
 }
 
 #[test]
+fn peers_are_chosen_by_host_name_and_by_what_is_revoked() {
+    let anywhere = "--peer-skip-client-san-verification";
+    let scene = Scene::new();
+    let other = scene.ca.issue(Subject::named("n1").hosts(&["n2.example"]));
+    let only = "--peer-cert-allowed-hostname=n1.example,n3.example";
+    let servers = with_intruder(&scene, &other, &[anywhere, only]);
+    rejected_on("peer", &servers[0], "client certificate authentication failed");
+    drop(servers);
+
+    let scene = Scene::new();
+    let named = scene.ca.issue(Subject::named("n1").hosts(&["n1.example"]));
+    let mut servers = with_intruder(&scene, &named, &[anywhere, only]);
+    servers.iter_mut().for_each(Server::await_health);
+    drop(servers);
+
+    let scene = Scene::new();
+    let revoked = scene.ca.issue(Subject::named("n1"));
+    let list = file(&scene, "list.crl");
+    std::fs::write(&list, scene.ca.revoke(&[&revoked])).expect("write the list");
+    let crl = format!("--peer-crl-file={}", shown(&list));
+    let mut servers = with_intruder(&scene, &revoked, &[&crl]);
+    rejected_on("peer", &servers[0], "revoked");
+    // The list is read at every connection.
+    std::fs::write(&list, scene.ca.revoke(&[])).expect("write the list");
+    servers.iter_mut().for_each(Server::await_health);
+    agree(&servers, "pardoned");
+}
+
+/// Members that stay show what is on disk now to one that comes back, and so does it to them.
+#[test]
+fn members_take_up_renewed_certificates_without_a_restart() {
+    let scene = Scene::new();
+    let flags = |_| peer_flags(&scene, &scene.server);
+    let mut servers = start_all(members(&scene, &[Kind::Ours; 3], flags));
+    agree(&servers, "first");
+    let away = servers.pop().expect("three").kill();
+    scene.write("server", &scene.ca.issue(server_subject().expired()));
+    let mut away = away.spawn();
+    for server in [&away, &servers[0], &servers[1]] {
+        rejected_on("peer", server, "remote error: tls: expired certificate");
+    }
+    scene.write("server", &scene.ca.issue(server_subject()));
+    away.await_health();
+    servers.push(away);
+    agree(&servers, "renewed");
+}
+
+#[test]
 fn peers_from_elsewhere_get_in_when_their_address_does_not_matter() {
     let scene = Scene::new();
     let elsewhere = scene.ca.issue(Subject::named("n1").hosts(&["10.9.9.9"]));
