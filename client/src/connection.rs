@@ -125,7 +125,10 @@ impl Connection {
         };
         let wait = endpoint.get_connect_timeout().unwrap_or(FIRST_WORD_TIMEOUT);
         let told = match tokio::time::timeout(wait, heard).await {
-            Ok(Ok(Ok(()))) => return Ok(channel),
+            Ok(Ok(Ok(()))) => {
+                notes.succeed();
+                return Ok(channel);
+            }
             Ok(Ok(Err(why))) => why,
             Ok(Err(_)) => "EOF".to_owned(),
             Err(_) => "i/o timeout".to_owned(),

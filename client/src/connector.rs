@@ -65,7 +65,8 @@ pub(crate) struct SharedNotes(Arc<Mutex<Notes>>);
 
 impl SharedNotes {
     pub(crate) fn peer(&self) -> Option<Peer> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).peer.clone()
+        let notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.peer.clone().filter(|_| notes.error.is_none())
     }
 
     pub(crate) fn error(&self) -> Option<String> {
@@ -78,9 +79,14 @@ impl SharedNotes {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = notes;
     }
 
-    fn succeed(&self, peer: Peer) {
-        let notes = Notes { peer: Some(peer), error: None };
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = notes;
+    /// There is somebody. Why the link before failed stays true until this one is good.
+    fn meet(&self, peer: Peer) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).peer = Some(peer);
+    }
+
+    /// The link is good.
+    pub(crate) fn succeed(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).error = None;
     }
 }
 
@@ -141,7 +147,7 @@ impl Connector {
                 }
             },
         };
-        self.notes.succeed(Peer { secure, ..peer });
+        self.notes.meet(Peer { secure, ..peer });
         let first_word = self.first_word.lock().unwrap_or_else(PoisonError::into_inner).take();
         Ok(TokioIo::new(Heard { stream, first_word }))
     }

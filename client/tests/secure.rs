@@ -148,7 +148,7 @@ async fn plain_and_secure_sides_do_not_meet() {
         let mut answers = [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], b""].into_iter().cycle();
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut hello = [0; 16 << 10];
-            stream.read(&mut hello).await.ok();
+            assert!(stream.read(&mut hello).await.is_ok_and(|count| count > 0));
             stream.write_all(answers.next().expect("endless")).await.ok();
         }
     });
