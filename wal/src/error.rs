@@ -201,13 +201,15 @@ pub enum Error {
     },
     /// The log ends before entries that are known to have been committed or applied.
     #[error(
-        "wal: the log '{}' ends at index {last_index}, but index {durable_index} was committed \
-         or applied: entries are lost",
-        dir.display()
+        "wal: the log ends at index {last_index}, in file '{}' at position: {offset}, but index \
+         {durable_index} was committed or applied: entries are lost",
+        path.display()
     )]
     EntriesLost {
-        /// Directory of the log.
-        dir: PathBuf,
+        /// The last segment.
+        path: PathBuf,
+        /// Where that ends which can be read.
+        offset: u64,
         /// Index of the last entry that can be read.
         last_index: u64,
         /// Index that the log must reach.

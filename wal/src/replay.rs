@@ -72,6 +72,7 @@ pub(crate) struct Replay {
 /// The end of the data in the last segment.
 #[derive(Debug, Default)]
 pub(crate) struct Tail {
+    pub(crate) path: PathBuf,
     pub(crate) offset: u64,
     pub(crate) crc: u32,
     pub(crate) file_bytes: u64,
@@ -116,7 +117,8 @@ impl Replay {
     fn read_segment(&mut self, segment: &Segment, is_last: bool) -> Result<()> {
         let mut cursor = Cursor::new(segment, is_last);
         let mut crc = self.tail.crc;
-        self.tail = Tail { file_bytes: segment.file_bytes, ..Tail::default() };
+        let (path, file_bytes) = (segment.path.clone(), segment.file_bytes);
+        self.tail = Tail { path, file_bytes, ..Tail::default() };
         loop {
             let offset = cursor.offset;
             match cursor.next(&mut crc) {
@@ -255,7 +257,8 @@ impl Replay {
         let last_index = self.entries.last().map_or(start.index, |entry| entry.index);
         let durable_index = applied_index.max(self.hard_state.commit);
         if last_index < durable_index {
-            return Err(Error::EntriesLost { dir: dir.to_owned(), last_index, durable_index });
+            let (path, offset) = (self.tail.path.clone(), self.tail.offset);
+            return Err(Error::EntriesLost { path, offset, last_index, durable_index });
         }
         let position = applied_index.checked_sub(start.index + 1);
         let applied = position.and_then(|at| self.entries.get(usize::try_from(at).ok()?));

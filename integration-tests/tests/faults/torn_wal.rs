@@ -37,6 +37,21 @@ fn segment(dir: &Path) -> (PathBuf, Vec<u8>, usize) {
     (path, bytes, end)
 }
 
+/// Where the record begins that holds the byte at `place`.
+fn record_at(bytes: &[u8], place: usize) -> usize {
+    let mut start = 0;
+    loop {
+        let word = bytes[start..start + 8].try_into().map(u64::from_le_bytes).expect("8 bytes");
+        // The high byte tells the padding, if its first bit is set.
+        let padding = if word >> 63 == 1 { (word >> 56) & 7 } else { 0 };
+        let length = usize::try_from((word & (u64::MAX >> 8)) + padding).expect("small");
+        if place < start + 8 + length {
+            return start;
+        }
+        start += 8 + length;
+    }
+}
+
 /// Adds an entry that the server was about to write when the power went: nobody was promised it.
 fn add_unfinished_entry(dir: &Path) {
     let options = Options::default();
@@ -117,13 +132,19 @@ fn a_flipped_bit_in_the_middle_is_refused_with_file_and_offset() {
     // An ordered stop: the backend then knows what was applied.
     let (builder, _) = server.stop();
     load.finish();
-    let (path, mut bytes, end) = segment(dir.path());
-    bytes[end / 2] ^= 0x10;
-    std::fs::write(&path, &bytes).expect("write");
+    let (path, whole, end) = segment(dir.path());
     if target() == Kind::Reference {
         return skipped("C-01", "etcd 3.4 does not tell the offset");
     }
-    expect_refusal(builder, dir.path(), &["in file", "at position"]);
+    let record = record_at(&whole, end / 2);
+    let position = format!("at position: {record}");
+    // In its bytes, and in the word before them that tells how many there are.
+    for place in [record + 16, record + 4] {
+        let mut bytes = whole.clone();
+        bytes[place] ^= 0x10;
+        std::fs::write(&path, &bytes).expect("write");
+        expect_refusal(builder.clone(), dir.path(), &["in file", &position]);
+    }
 }
 
 /// C-01, stricter than etcd: a torn record that was acknowledged cannot be cut off silently.

@@ -222,9 +222,10 @@ fn a_torn_record_that_was_committed_is_refused_and_nothing_is_cut() {
         assert_eq!(
             error,
             format!(
-                "wal: the log '{}' ends at index 3, but index 4 was committed or applied: \
-                 entries are lost",
-                dir.wal.display()
+                "wal: the log ends at index 3, in file '{}' at position: {}, but index 4 was \
+                 committed or applied: entries are lost",
+                segment.display(),
+                at[at.len() - 2]
             )
         );
         assert_eq!(fs::read(&segment).unwrap(), bytes);
