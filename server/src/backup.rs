@@ -63,12 +63,11 @@ impl Backups {
         let turn = timeout(self.turn_wait, self.turns.clone().acquire_owned()).await;
         let turn = turn.map_err(|_| Status::from(RpcError::TooManyRequests))?;
         let turn = turn.map_err(|_| Status::from(RpcError::Stopped))?;
-        let (messages, chunks) = mpsc::channel(CHUNKS_MAX);
-        let outlet = Outlet { messages, timer: Handle::current(), stall_max: STALL_MAX };
+        let (outlet, chunks) = Outlet::new(CHUNKS_MAX, STALL_MAX)?;
         let metrics = self.metrics.clone();
         std::thread::Builder::new()
             .name("backup".to_owned())
-            .spawn(move || run(&store, &metrics, version, &outlet, turn))
+            .spawn(move || run(&store, &metrics, version, outlet, turn))
             .map_err(|e| Status::internal(format!("start a thread: {e}")))?;
         Ok(chunks)
     }
@@ -78,11 +77,11 @@ fn run(
     store: &mvcc::Store,
     metrics: &Metrics,
     version: String,
-    outlet: &Outlet,
+    outlet: Outlet,
     turn: OwnedSemaphorePermit,
 ) {
     let began = Instant::now();
-    let failed = match stream(store, version, outlet) {
+    let failed = match stream(store, version, &outlet) {
         Ok(bytes) => {
             metrics.backend_snapshot_seconds.observe(began.elapsed());
             let took = crate::logging::go_duration(began.elapsed());
@@ -98,8 +97,7 @@ fn run(
     };
     if let Some(error) = failed {
         tracing::warn!(error = %error, "failed to send database snapshot to client");
-        // One that stands still is not told either; its stream ends with the sender.
-        outlet.messages.try_send(Err(Status::unknown(error.to_string()))).ok();
+        outlet.fail(Status::unknown(error.to_string()));
     }
     drop(turn);
 }
@@ -121,12 +119,27 @@ fn stream(store: &mvcc::Store, version: String, outlet: &Outlet) -> Result<u64, 
 /// Where the messages go, as fast as they are taken.
 struct Outlet {
     messages: mpsc::Sender<Result<SnapshotResponse, Status>>,
+    /// Room for an error, whatever else waits: a stream that just ended would pass for whole.
+    last_word: mpsc::OwnedPermit<Result<SnapshotResponse, Status>>,
     /// The runtime that counts the time of a reader who stands still.
     timer: Handle,
     stall_max: Duration,
 }
 
 impl Outlet {
+    /// With room for `messages_max`. To be called in a runtime.
+    fn new(messages_max: usize, stall_max: Duration) -> Result<(Outlet, Chunks), Status> {
+        let (messages, chunks) = mpsc::channel(messages_max + 1);
+        let last_word = messages.clone().try_reserve_owned();
+        let last_word = last_word.map_err(|_| Status::from(RpcError::Stopped))?;
+        Ok((Outlet { messages, last_word, timer: Handle::current(), stall_max }, chunks))
+    }
+
+    /// Ends the stream with an error, which the client finds behind what it has not taken yet.
+    fn fail(self, status: Status) {
+        self.last_word.send(Err(status));
+    }
+
     fn send(&self, message: SnapshotResponse) -> io::Result<()> {
         let gone = || io::Error::new(io::ErrorKind::BrokenPipe, "the client is gone");
         let message = match self.messages.try_send(Ok(message)) {
@@ -192,25 +205,25 @@ impl Write for Messages<'_> {
 mod tests {
     use super::*;
 
-    fn outlet(stall_max: Duration) -> (Outlet, Chunks) {
-        let (messages, chunks) = mpsc::channel(1);
-        (Outlet { messages, timer: Handle::current(), stall_max }, chunks)
-    }
-
     #[tokio::test]
-    async fn a_reader_that_stands_still_is_given_up() {
-        let (outlet, chunks) = outlet(Duration::from_millis(1));
+    async fn a_reader_that_stands_still_is_given_up_and_told() {
+        let (outlet, mut chunks) = Outlet::new(1, Duration::from_millis(1)).expect("room");
         let sent = tokio::task::spawn_blocking(move || {
             let first = outlet.send(SnapshotResponse::default()).map_err(|e| e.kind());
-            (first, outlet.send(SnapshotResponse::default()).map_err(|e| e.kind()))
+            let second = outlet.send(SnapshotResponse::default()).map_err(|e| e.kind());
+            outlet.fail(Status::unknown("too slow"));
+            (first, second)
         });
         assert_eq!(sent.await.expect("sent"), (Ok(()), Err(io::ErrorKind::TimedOut)));
-        drop(chunks);
+        assert!(chunks.recv().await.is_some_and(|message| message.is_ok()));
+        let told = chunks.recv().await.and_then(Result::err).expect("an error, not the end");
+        assert_eq!(told.message(), "too slow");
+        assert!(chunks.recv().await.is_none());
     }
 
     #[tokio::test]
     async fn a_slow_reader_sets_the_pace() {
-        let (outlet, mut chunks) = outlet(STALL_MAX);
+        let (outlet, mut chunks) = Outlet::new(1, STALL_MAX).expect("room");
         let sent = tokio::task::spawn_blocking(move || {
             (0..100).try_for_each(|_| outlet.send(SnapshotResponse::default()))
         });
