@@ -196,7 +196,7 @@ impl<N: Node> WatchAnswers<N> {
         }
     }
 
-    /// The response to send, and how long it took to make.
+    /// The response to send; how long it took to make is counted.
     fn timed_answer(&mut self, response: mvcc::Response) -> WatchResponse {
         let count = match response.body {
             Body::Events(_, count) => Some(count),
