@@ -27,17 +27,20 @@ pub enum ImageError {
 }
 
 /// Calls `bucket` for every bucket in the order of names, and `row` for each of its rows.
-fn visit<V>(
+///
+/// # Errors
+/// [`ImageError::Backend`], and [`ImageError::File`] for what the calls fail with.
+pub fn visit<V>(
     rows: &impl Rows,
     visitor: &mut V,
     bucket: impl Fn(&mut V, &[u8]) -> snapshot::Result<()>,
-    row: impl Fn(&mut V, &[u8], &[u8]) -> snapshot::Result<()>,
+    row: impl Fn(&mut V, Bucket, &[u8], &[u8]) -> snapshot::Result<()>,
 ) -> Result<(), ImageError> {
     for name in Bucket::ALL {
         bucket(visitor, name.name().as_bytes())?;
         let mut failed = None;
         rows.scan(name, b"", None, CacheUse::Bypass, |key, value| {
-            match row(visitor, key, value) {
+            match row(visitor, name, key, value) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(error) => {
                     failed = Some(error);
@@ -58,7 +61,7 @@ fn visit<V>(
 /// [`ImageError::Backend`], and [`ImageError::File`] for rows that the file cannot hold.
 pub fn plan(rows: &impl Rows) -> Result<Plan, ImageError> {
     let mut planner = Planner::new();
-    visit(rows, &mut planner, Planner::bucket, |planner, key, value| {
+    visit(rows, &mut planner, Planner::bucket, |planner, _, key, value| {
         planner.row(key.len(), value.len())
     })?;
     Ok(planner.finish()?)
@@ -70,7 +73,7 @@ pub fn plan(rows: &impl Rows) -> Result<Plan, ImageError> {
 /// As [`plan`], and what `out` fails with.
 pub fn write<W: io::Write>(rows: &impl Rows, plan: Plan, out: W) -> Result<W, ImageError> {
     let mut writer = Writer::new(out, plan)?;
-    visit(rows, &mut writer, Writer::bucket, Writer::row)?;
+    visit(rows, &mut writer, Writer::bucket, |writer, _, key, value| writer.row(key, value))?;
     Ok(writer.finish()?)
 }
 

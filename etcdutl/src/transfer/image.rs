@@ -2,11 +2,10 @@
 
 use std::fs::File;
 use std::io::BufWriter;
-use std::ops::ControlFlow;
 use std::path::Path;
 
 use apply::Standing;
-use backend::{Backend, CacheUse, Rows as _};
+use backend::Backend;
 use base::schema::{self, Bucket};
 use base::version::Version;
 use snapshot::FileWriter;
@@ -61,31 +60,22 @@ pub(super) fn write(
     use std::os::unix::fs::OpenOptionsExt as _;
     let made = File::options().write(true).create_new(true).mode(0o600).open(path);
     let file = made.map_err(Failure::io("open", path))?;
-    let mut writer = FileWriter::new(BufWriter::with_capacity(BUFFER_BYTES, file))?;
-    let view = backend.view();
-    let mut progress = Progress::new("exporting", backend.allocated_bytes());
-    for bucket in Bucket::ALL {
-        writer.bucket(bucket.name().as_bytes())?;
-        let mut failed = None;
-        view.scan(bucket, b"", None, CacheUse::Bypass, |key, value| {
+    let writer = FileWriter::new(BufWriter::with_capacity(BUFFER_BYTES, file))?;
+    let mut made = (writer, Progress::new("exporting", backend.allocated_bytes()));
+    backend::image::visit(
+        &backend.view(),
+        &mut made,
+        |(writer, _), name| writer.bucket(name),
+        |(writer, progress), bucket, key, value| {
             progress.add(key.len() + value.len());
-            let written = match fate(bucket, key, standing, target) {
+            match fate(bucket, key, standing, target) {
                 Fate::Kept => writer.row(key, value),
                 Fate::Replaced(value) => writer.row(key, value.as_bytes()),
                 Fate::Left => Ok(()),
-            };
-            match written {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(error) => {
-                    failed = Some(error);
-                    ControlFlow::Break(())
-                }
             }
-        })?;
-        if let Some(error) = failed {
-            return Err(error.into());
-        }
-    }
+        },
+    )?;
+    let (writer, _) = made;
     let file = writer.finish()?.into_inner();
     let file = file.map_err(|error| Failure::io("write", path)(error.into_error()))?;
     file.sync_all().map_err(Failure::io("sync", path))
