@@ -380,10 +380,15 @@ impl Builder {
         Server { child, builder: self, client_port, log }
     }
 
-    /// Starts the process and waits until it is healthy.
+    /// Starts the process and waits until it is healthy and has come to rest: its own entries
+    /// come a moment after the start, that of the cluster's version last.
     pub fn start(self) -> Server {
         let mut server = self.spawn();
         server.await_health();
+        eventually("the cluster has a version", START_DEADLINE, || {
+            let (status, body) = server.http_get("/version")?;
+            (status != 200 || !body.contains("not_decided")).then_some(())
+        });
         server
     }
 }
