@@ -51,7 +51,7 @@ pub use model::Model;
 pub use network::own_network;
 pub use seed::{Rng, seed};
 pub use server::{Builder, Kind, Server, freeze};
-pub use table::table;
+pub use table::{MEMBER_COLUMNS, STATUS_COLUMNS, Table};
 pub use tool::{Output, Tool};
 pub use traffic::{Plan, Traffic};
 

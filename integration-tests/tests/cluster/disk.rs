@@ -4,8 +4,7 @@ use std::process::Command;
 
 use integration_tests::{Cluster, Kind, Plan, Tmpfs, Traffic, put, seed, skipped};
 
-use crate::partition::conclude;
-use crate::{SOON, lead, target};
+use crate::{SOON, conclude, lead, target};
 
 /// Two segments of the log, preallocated, and little beside them.
 const SMALL_BYTES: u64 = 150 << 20;

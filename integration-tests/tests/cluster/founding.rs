@@ -1,6 +1,8 @@
 //! Three members that are told of each other.
 
-use integration_tests::{Cluster, Kind, Server, Tool, eventually, own_network, table};
+use integration_tests::{
+    Cluster, Kind, MEMBER_COLUMNS, STATUS_COLUMNS, Server, Table, Tool, eventually, own_network,
+};
 use sha1::{Digest, Sha1};
 
 use crate::{SOON, get, ours, skipped, target};
@@ -86,10 +88,9 @@ fn both_tools_print_the_three_members() {
     for tool in [Tool::Ours, Tool::Reference] {
         let list = tool.run_at(&second, &["-w", "table", "member", "list"]);
         assert_eq!(list.stdout.lines().count(), 7, "{tool:?}: {}", list.stdout);
-        let (header, rows) = table(&list.stdout);
-        let head = ["ID", "STATUS", "NAME", "PEER ADDRS", "CLIENT ADDRS", "IS LEARNER"];
-        assert_eq!(header, head, "{tool:?}");
-        for ((id, name, peer, client), row) in expected.iter().zip(&rows) {
+        let table = Table::read(&list.stdout);
+        assert_eq!(table.header, MEMBER_COLUMNS, "{tool:?}");
+        for ((id, name, peer, client), row) in expected.iter().zip(&table.rows) {
             let id = format!("{id:x}");
             let wanted = [id.as_str(), "started", name, peer, client, "false"];
             assert_eq!(row, &wanted, "{tool:?}");
@@ -109,18 +110,6 @@ fn both_tools_print_the_three_members() {
 /// `endpoint health` and `endpoint status`, one call for each endpoint.
 fn each_endpoint(tool: Tool, cluster: &mut Cluster, expected: &[(u64, String, String, String)]) {
     cluster.await_leader();
-    let ten = [
-        "ENDPOINT",
-        "ID",
-        "VERSION",
-        "DB SIZE",
-        "IS LEADER",
-        "IS LEARNER",
-        "RAFT TERM",
-        "RAFT INDEX",
-        "RAFT APPLIED INDEX",
-        "ERRORS",
-    ];
     let rows = eventually("all members have applied everything", SOON, || {
         let mut rows = Vec::new();
         for (.., client) in expected {
@@ -133,12 +122,8 @@ fn each_endpoint(tool: Tool, cluster: &mut Cluster, expected: &[(u64, String, St
         for (id, _, _, client) in expected {
             let status = tool.run_at(client, &["-w", "table", "endpoint", "status"]);
             assert_eq!((status.code, status.stdout.lines().count()), (0, 5), "{status:?}");
-            let (header, cells) = table(&status.stdout);
-            let cell = |name: &&str| {
-                let at = header.iter().position(|head| head == name);
-                cells[0][at.unwrap_or_else(|| panic!("no {name} in {header:?}"))].clone()
-            };
-            let row: Vec<String> = ten.iter().map(cell).collect();
+            let table = Table::read(&status.stdout);
+            let row = STATUS_COLUMNS.map(|column| table.cell(0, column).to_owned());
             assert_eq!(row[..2], [client.clone(), format!("{id:x}")], "{tool:?}");
             rows.push(row);
         }

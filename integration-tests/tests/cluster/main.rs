@@ -22,7 +22,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use client::Client;
-use integration_tests::{Cluster, Kind, Tool, asked_within, eventually, skipped, status};
+use integration_tests::{
+    Cluster, Kind, Tool, Traffic, asked_within, eventually, observe, skipped, status,
+};
 use proto::etcdserverpb::{MoveLeaderRequest, RangeRequest};
 use tonic::{Code, Response, Status};
 
@@ -38,6 +40,23 @@ fn target() -> Kind {
         Ok("reference") => Kind::Reference,
         _ => Kind::Ours,
     }
+}
+
+/// Ends the traffic and demands that one order explains it and that all members agree.
+fn conclude(cluster: &mut Cluster, traffic: Traffic) {
+    // Every client reaches its member again.
+    cluster.await_leader();
+    traffic.await_write_after(traffic.now(), SOON);
+    let calls = traffic.finish();
+    println!("{} writes", calls.writes());
+    cluster.await_same_data();
+    for member in cluster.members() {
+        let mut observed = observe(&member.client_authority());
+        observed.events.retain(|event| event.pair.key.starts_with(b"key"));
+        assert_eq!(observed.lost(&calls.outcomes()), 0, "{}", member.name());
+        calls.check_answers(&observed);
+    }
+    cluster.assert_no_panic();
 }
 
 /// Runs our tool at these endpoints, words parted by blanks: what it prints, or its error.

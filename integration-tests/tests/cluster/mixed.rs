@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use integration_tests::{Cluster, Kind, Plan, Server, Traffic, eventually, observe, put, seed};
+use integration_tests::{Cluster, Kind, Plan, Server, Traffic, eventually, put, seed};
 
-use crate::{SOON, get, lead, ours};
+use crate::{SOON, conclude, get, lead, ours};
 
 /// Changes of members are accepted at once, not only when all have been connected for 5 s.
 const LENIENT: &str = "--strict-reconfig-check=false";
@@ -67,18 +67,7 @@ fn each_leads_and_dies(cluster: &mut Cluster) {
         cluster.await_health();
         cluster.await_leader();
     }
-    traffic.await_write_after(traffic.now(), SOON);
-    let calls = traffic.finish();
-    println!("{} writes", calls.writes());
-    cluster.await_same_data();
-    for member in cluster.members() {
-        let mut observed = observe(&member.client_authority());
-        // What the test itself wrote is no business of the clients.
-        let outcomes = calls.outcomes();
-        assert_eq!(observed.lost(&outcomes), 0, "{}", member.name());
-        observed.events.retain(|event| event.pair.key.starts_with(b"key"));
-        calls.check_answers(&observed);
-    }
+    conclude(cluster, traffic);
 }
 
 #[test]

@@ -2,27 +2,10 @@
 
 use std::time::Duration;
 
-use integration_tests::{Cluster, Line, Plan, Traffic, eventually, observe, put, seed, status};
+use integration_tests::{Cluster, Line, Plan, Traffic, eventually, put, seed, status};
 use nix::sys::signal::Signal;
 
-use crate::{ELECTION, SOON, get, target};
-
-/// Ends the traffic and demands that one order explains it and that all members agree.
-pub(crate) fn conclude(cluster: &mut Cluster, traffic: Traffic) {
-    // Every client reaches its member again.
-    cluster.await_leader();
-    traffic.await_write_after(traffic.now(), SOON);
-    let calls = traffic.finish();
-    println!("{} writes", calls.writes());
-    cluster.await_same_data();
-    for member in cluster.members() {
-        let mut observed = observe(&member.client_authority());
-        observed.events.retain(|event| event.pair.key.starts_with(b"key"));
-        assert_eq!(observed.lost(&calls.outcomes()), 0, "{}", member.name());
-        calls.check_answers(&observed);
-    }
-    cluster.assert_no_panic();
-}
+use crate::{ELECTION, SOON, conclude, get, target};
 
 /// Waits until a member knows no leader.
 fn await_no_leader(authority: &str) {

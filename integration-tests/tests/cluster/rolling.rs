@@ -5,7 +5,7 @@ use integration_tests::{Cluster, Plan, Traffic, eventually, members, observe, se
 use crate::{SOON, ours, target, try_ours};
 
 /// Nothing was given up and nothing is lost.
-fn conclude(cluster: &mut Cluster, traffic: Traffic) {
+fn conclude_patient(cluster: &mut Cluster, traffic: Traffic) {
     traffic.await_write_after(traffic.now(), SOON);
     let calls = traffic.finish();
     println!("{} writes, given up: {:?}", calls.writes(), calls.given_up);
@@ -28,7 +28,7 @@ fn a_rolling_restart_fails_no_write_of_a_patient_client() {
         cluster.await_health();
         cluster.await_leader();
     }
-    conclude(&mut cluster, traffic);
+    conclude_patient(&mut cluster, traffic);
 }
 
 /// Each member gives way to a new one: added as a learner, promoted, then the old one removed.
@@ -74,5 +74,5 @@ fn a_rolling_replacement_fails_no_write_of_a_patient_client() {
     }
     let list = ours(&cluster.endpoints(), "member list");
     assert_eq!(list.lines().count(), 3, "{list}");
-    conclude(&mut cluster, traffic);
+    conclude_patient(&mut cluster, traffic);
 }

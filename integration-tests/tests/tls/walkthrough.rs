@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Stdio;
 
-use integration_tests::{Following, Lan, skipped, table};
+use integration_tests::{Following, Lan, MEMBER_COLUMNS, Table, skipped};
 
 use super::registry::{CALICO, address_block, all_keys, check_listing};
 use super::unit::{HOSTS, await_ready, flags_on, notified};
@@ -147,11 +147,10 @@ fn each_member_is_healthy(site: &Site, tool: Tool) {
 fn the_members_are_listed(site: &Site, tool: Tool) {
     let list = site.secure(1, tool, "-w table member list");
     assert_eq!(list.lines().count(), 7, "{list}");
-    let (header, rows) = table(&list);
-    let head = ["ID", "STATUS", "NAME", "PEER ADDRS", "CLIENT ADDRS", "IS LEARNER"];
-    assert_eq!(header, head, "{tool:?}");
+    let table = Table::read(&list);
+    assert_eq!(table.header, MEMBER_COLUMNS, "{tool:?}");
     // By id.
-    for (row, at) in rows.iter().zip([1, 2, 0]) {
+    for (row, at) in table.rows.iter().zip([1, 2, 0]) {
         let host = HOSTS[at];
         let expected = [
             IDS[at].to_owned(),
@@ -173,12 +172,8 @@ fn each_member_tells_its_status(site: &Site, tool: Tool) {
     let status = |at: usize| {
         let printed = site.secure(at, tool, "-w table endpoint status");
         assert_eq!(printed.lines().count(), 5, "{printed}");
-        let (header, mut rows) = table(&printed);
-        let row = rows.remove(0);
-        let cell = move |name: &str| {
-            let column = header.iter().position(|head| head == name);
-            row[column.unwrap_or_else(|| panic!("{tool:?}: no {name}"))].clone()
-        };
+        let table = Table::read(&printed);
+        let cell = |column: &str| table.cell(0, column).to_owned();
         let names = ["DB SIZE", "RAFT TERM", "RAFT INDEX", "RAFT APPLIED INDEX", "IS LEADER"];
         let [size, term, index, applied, leads] = names.map(&cell);
         let fixed = ["ENDPOINT", "ID", "VERSION", "IS LEARNER", "ERRORS"].map(&cell);

@@ -1,6 +1,6 @@
 //! The walkthrough of an operator's handbook, command by command, with both tools.
 
-use integration_tests::{Following, Kind, Server, Tool, table};
+use integration_tests::{Following, Kind, MEMBER_COLUMNS, STATUS_COLUMNS, Server, Table, Tool};
 
 use crate::registry::{CALICO, address_block, all_keys, check_listing};
 use crate::{BOTH, answer, running};
@@ -206,11 +206,10 @@ fn the_member_table_has_one_row_for_a_member() {
     let dir = tempfile::tempdir().expect("a folder");
     let server = Server::builder(Kind::Ours, dir.path()).name("etcd-A").start();
     for tool in BOTH {
-        let (header, rows) = table(&ok(tool, &server, "-w table member list"));
-        let expected = ["ID", "STATUS", "NAME", "PEER ADDRS", "CLIENT ADDRS", "IS LEARNER"];
-        assert_eq!(header, expected, "{tool:?}");
-        assert_eq!(rows.len(), 1);
-        let row = &rows[0];
+        let table = Table::read(&ok(tool, &server, "-w table member list"));
+        assert_eq!(table.header, MEMBER_COLUMNS, "{tool:?}");
+        assert_eq!(table.rows.len(), 1);
+        let row = &table.rows[0];
         assert!(is_id(&row[0]), "{row:?}");
         assert_eq!(row[1..3], ["started", "etcd-A"]);
         assert!(row[3].starts_with("http://127.0.0.1:"), "{row:?}");
@@ -246,9 +245,9 @@ fn the_health_of_an_endpoint_is_one_line() {
 #[test]
 fn the_status_table_has_the_columns_of_the_handbook_in_their_order() {
     let (_dir, server) = running(&[]);
-    let (_, members) = table(&ok(Tool::Ours, &server, "-w table member list"));
+    let members = Table::read(&ok(Tool::Ours, &server, "-w table member list"));
     for tool in BOTH {
-        let (header, rows) = table(&ok(tool, &server, "-w table endpoint status"));
+        let table = Table::read(&ok(tool, &server, "-w table endpoint status"));
         let columns: Vec<&str> = match tool {
             Tool::Ours => vec![
                 "ENDPOINT",
@@ -268,26 +267,13 @@ fn the_status_table_has_the_columns_of_the_handbook_in_their_order() {
                 "DOWNGRADE TARGET VERSION",
                 "DOWNGRADE ENABLED",
             ],
-            Tool::Reference => vec![
-                "ENDPOINT",
-                "ID",
-                "VERSION",
-                "DB SIZE",
-                "IS LEADER",
-                "IS LEARNER",
-                "RAFT TERM",
-                "RAFT INDEX",
-                "RAFT APPLIED INDEX",
-                "ERRORS",
-            ],
+            Tool::Reference => STATUS_COLUMNS.to_vec(),
         };
-        assert_eq!(header, columns);
-        assert_eq!(rows.len(), 1);
-        let cell = |name: &str| {
-            rows[0][header.iter().position(|column| column == name).expect("a column")].as_str()
-        };
+        assert_eq!(table.header, columns);
+        assert_eq!(table.rows.len(), 1);
+        let cell = |column: &str| table.cell(0, column);
         assert_eq!(cell("ENDPOINT"), server.client_authority());
-        assert_eq!(cell("ID"), members[0][0]);
+        assert_eq!(cell("ID"), members.cell(0, "ID"));
         assert_eq!(cell("VERSION"), "3.7.1");
         let (size, unit) = cell("DB SIZE").split_once(' ').expect("a size");
         assert!(size.parse::<f64>().is_ok() && ["B", "kB", "MB", "GB"].contains(&unit), "{size}");
