@@ -18,7 +18,7 @@ build: packages
 
 ## Everything that guards the project: style, lints, unit, integration and fault tests, docs.
 test: test-packages lint build
-	$(CARGO) test --locked --release --workspace
+	$(CARGO) test --locked --release --workspace --no-fail-fast
 	$(MAKE) doc
 
 lint: packages

@@ -102,9 +102,12 @@ fn a_change_that_could_cost_the_quorum_is_refused() {
     // With one down: nobody comes, only the one that is down may go.
     let down = cluster.id(others[1]);
     cluster.member_mut(others[1]).crash();
-    let unhealthy_now =
-        eventually("the loss is noticed", SOON, || remove(&authority, running).err());
-    assert_eq!(unhealthy_now, unhealthy());
+    let own = cluster.id(leader);
+    let link = format!("etcd_network_active_peers{{Local=\"{own:x}\",Remote=\"{down:x}\"}}");
+    eventually("the loss is noticed", SOON, || {
+        (cluster.members()[leader].metric(&link) == 0.0).then_some(())
+    });
+    assert_eq!(remove(&authority, running), Err(unhealthy()));
     assert_eq!(add(&authority, &nobody(5), false), Err(unhealthy()));
     assert_eq!(remove(&authority, down), Ok(()));
     let left = members(&authority, true).expect("the list");
