@@ -215,7 +215,11 @@ fn image(of: &Path, to: &Path) {
         if entry.file_type().expect("type").is_dir() {
             image(&entry.path(), &target);
         } else {
-            fs::copy(entry.path(), target).expect("copy");
+            match fs::copy(entry.path(), target) {
+                // Deleted by RocksDB in between.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                copied => drop(copied.expect("copy")),
+            }
         }
     }
 }

@@ -142,19 +142,23 @@ async fn plain_and_secure_sides_do_not_meet() {
     let text = refusal(format!("http://{secure}"), scene.options(None)).await;
     assert_eq!(text, "error reading server preface: the server speaks TLS: use https");
 
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let plain = listener.local_addr().expect("bound");
-    tokio::spawn(async move {
-        let mut answers = [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], b""].into_iter().cycle();
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let mut hello = [0; 16 << 10];
-            assert!(stream.read(&mut hello).await.is_ok_and(|count| count > 0));
-            stream.write_all(answers.next().expect("endless")).await.ok();
-        }
-    });
-    for reason in
-        ["tls: first record does not look like a TLS handshake", "EOF; does the server speak TLS?"]
-    {
+    let says = [
+        (
+            &b"HTTP/1.1 400 Bad Request\r\n\r\n"[..],
+            "tls: first record does not look like a TLS handshake",
+        ),
+        (b"", "EOF; does the server speak TLS?"),
+    ];
+    for (answer, reason) in says {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let plain = listener.local_addr().expect("bound");
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut hello = [0; 16 << 10];
+                assert!(stream.read(&mut hello).await.is_ok_and(|count| count > 0));
+                stream.write_all(answer).await.ok();
+            }
+        });
         assert_eq!(
             refusal(format!("https://{plain}"), scene.options(None)).await,
             format!("transport: authentication handshake failed: {reason}")

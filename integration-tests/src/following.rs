@@ -28,7 +28,7 @@ impl Following {
     /// Starts this watch and waits until the server knows of it.
     pub fn watch_by(command: &mut Command, server: &Server) -> Self {
         const WATCHERS: &str = "etcd_debugging_mvcc_watcher_total";
-        let before = server.metric(WATCHERS);
+        let mut least = server.metric(WATCHERS);
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("start etcdctl");
         let stdout = BufReader::new(child.stdout.take().expect("piped"));
@@ -37,7 +37,13 @@ impl Following {
             let lines = stdout.lines().map_while(Result::ok);
             lines.take_while(|line| sender.send(line.clone()).is_ok()).for_each(drop);
         });
-        eventually("the watch is there", SOON, || (server.metric(WATCHERS) > before).then_some(()));
+        eventually("the watch is there", SOON, || {
+            let now = server.metric(WATCHERS);
+            let more = now > least;
+            // One that was killed before may leave only now.
+            least = least.min(now);
+            more.then_some(())
+        });
         Self { child, lines }
     }
 

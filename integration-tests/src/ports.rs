@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 const RANGE: std::ops::Range<u16> = 10_000..32_000;
 
 /// How far apart two processes start to look.
-const STRIDE: u32 = 61;
+const STRIDE: u32 = 7919;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 

@@ -16,6 +16,9 @@ use crate::{eventually, our_binary, reference_binary};
 /// How long a server may take to answer its first health request.
 const START_DEADLINE: Duration = Duration::from_secs(30);
 
+/// How long one that was told to end may take.
+const END_DEADLINE: Duration = Duration::from_secs(60);
+
 /// Whose server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -151,7 +154,7 @@ impl Server {
     /// SIGTERM, and waits for its end; to be started again by [`Self::restart`].
     pub fn terminate(&mut self) -> ExitStatus {
         self.signal(Signal::SIGTERM);
-        self.wait(Duration::from_secs(15))
+        self.wait(END_DEADLINE)
     }
 
     /// Starts it once more, after its end, without waiting for it to serve.
@@ -175,7 +178,7 @@ impl Server {
     /// SIGTERM, and waits for its end.
     pub fn stop(mut self) -> (Builder, ExitStatus) {
         self.signal(Signal::SIGTERM);
-        let status = self.wait(Duration::from_secs(15));
+        let status = self.wait(END_DEADLINE);
         (self.builder.clone(), status)
     }
 
@@ -193,8 +196,8 @@ impl Server {
     pub fn http_get(&self, path: &str) -> Option<(u16, String)> {
         use std::io::{Read, Write};
         let address: SocketAddr = self.client_authority().parse().expect("an address");
-        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(10)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
         let host = self.client_authority();
         write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").ok()?;
         let mut answer = Vec::new();

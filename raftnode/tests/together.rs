@@ -12,7 +12,7 @@ use raftnode::{Boot, Config, Founder, Handle, RaftNode, ReadError, Role, Surroun
 use support::{Journal, JournalMachine, StoryDisk, block_on};
 use wal::Recovered;
 
-const TICK: Duration = Duration::from_millis(20);
+const TICK: Duration = Duration::from_millis(100);
 
 /// Hands messages over as they are, and remembers when heartbeats left.
 #[derive(Clone, Default)]
@@ -150,7 +150,12 @@ fn a_new_leader_fails_the_reads_asked_of_the_old_one() {
     block_on(cluster.handle(leader).read_barrier()).expect("confirmed");
     cluster.wire.cut.lock().expect("cut").push(leader);
     let handle = cluster.handle(leader);
-    let reader = std::thread::spawn(move || block_on(handle.read_barrier()));
+    let (asked, was_asked) = std::sync::mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        asked.send(()).expect("awaited");
+        block_on(handle.read_barrier())
+    });
+    was_asked.recv().expect("asked");
     let next = cluster.leader(leader);
     assert_ne!(next, leader);
     cluster.wire.cut.lock().expect("cut").clear();
@@ -164,7 +169,7 @@ fn heartbeats_go_on_while_the_leaders_disk_takes_its_time() {
     let leader = cluster.leader(0);
     let at = usize::try_from(leader - 1).expect("small");
     block_on(cluster.handle(leader).read_barrier()).expect("confirmed");
-    let slow = Duration::from_millis(600);
+    let slow = Duration::from_secs(3);
     *cluster.disks[at].sync_takes.lock().expect("duration") = slow;
     let before = cluster.disks[at].story().len();
     let began = Instant::now();
@@ -191,12 +196,12 @@ fn others_commit_while_one_disk_stands_still() {
     let cluster = Cluster::start();
     let leader = cluster.leader(0);
     let slow = usize::try_from(leader % 3).expect("small"); // a follower
-    *cluster.disks[slow].sync_takes.lock().expect("duration") = Duration::from_millis(500);
+    *cluster.disks[slow].sync_takes.lock().expect("duration") = Duration::from_secs(5);
     let began = Instant::now();
     block_on(cluster.handle(leader).propose(Bytes::from_static(b"quick"))).expect("taken");
     let at = usize::try_from(leader - 1).expect("small");
     cluster.journals[at].wait(|entries| entries.iter().any(|e| &e.data[..] == b"quick"));
-    assert!(began.elapsed() < Duration::from_millis(400));
+    assert!(began.elapsed() < Duration::from_secs(4));
     cluster.journals[slow].wait(|entries| entries.iter().any(|e| &e.data[..] == b"quick"));
     cluster.stop();
 }
@@ -207,11 +212,18 @@ fn leadership_moves_when_asked() {
     let leader = cluster.leader(0);
     block_on(cluster.handle(leader).read_barrier()).expect("confirmed");
     let to = leader % 3 + 1;
-    cluster.handle(leader).transfer_leader(to);
     let mut leadership = cluster.handle(to).leadership();
-    let moved = async { leadership.wait_for(|now| now.role == Role::Leader).await.map(|_| ()) };
-    block_on(async { tokio::time::timeout(Duration::from_secs(10), moved).await })
-        .expect("in time")
-        .expect("running");
+    let moved = block_on(async {
+        for _ in 0..20 {
+            // Given up after an election timeout.
+            cluster.handle(leader).transfer_leader(to);
+            let moved = leadership.wait_for(|now| now.role == Role::Leader);
+            if tokio::time::timeout(Duration::from_secs(1), moved).await.is_ok() {
+                return true;
+            }
+        }
+        false
+    });
+    assert!(moved);
     cluster.stop();
 }

@@ -431,7 +431,7 @@ async fn a_stream_ends_with_its_deadline() {
         tokio_stream::pending::<Bytes>(),
     );
     let mut request = Request::new(requests);
-    request.metadata_mut().insert("grpc-timeout", MetadataValue::from_static("300m"));
+    request.metadata_mut().insert("grpc-timeout", MetadataValue::from_static("3000m"));
     let opened = open(node.channel(), "/etcdserverpb.Watch/Watch", request).await;
     let mut answers = opened.expect("a watch stream");
     let ended = within("the deadline", answers.message()).await.expect_err("no answer is due");

@@ -18,7 +18,7 @@ fn a_second_server_on_a_data_dir_is_refused() {
     let before = put(&first.client_authority(), "k", "before").expect("put");
     let second = Server::builder(target(), other.path()).data_dir(first.data_dir());
     let mut second = second.spawn();
-    let status = second.wait(Duration::from_secs(5));
+    let status = second.wait(Duration::from_secs(20));
     assert_eq!(status.code(), Some(1), "{}", second.log());
     let log = second.log();
     let data_dir = first.data_dir().to_str().expect("plain");

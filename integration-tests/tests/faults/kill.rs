@@ -22,7 +22,7 @@ fn thirty_kills_under_32_writers_lose_nothing_that_was_promised() {
         let load = Load::start(&server.client_authority(), round, WRITERS, 64);
         // A random number of answers, then a random moment in the middle of the next ones.
         let wanted = 1 + rng.below(1500);
-        eventually("the load makes progress", Duration::from_secs(20), || {
+        eventually("the load makes progress", Duration::from_secs(120), || {
             (load.answered() >= wanted).then_some(())
         });
         std::thread::sleep(Duration::from_micros(rng.below(20_000)));
@@ -48,7 +48,7 @@ fn kills_during_the_start_leave_a_server_that_starts() {
     let dir = tempfile::tempdir().expect("a folder");
     let server = Server::builder(target(), dir.path()).start();
     let load = Load::start(&server.client_authority(), 0, WRITERS, 64);
-    eventually("the load makes progress", Duration::from_secs(20), || {
+    eventually("the load makes progress", Duration::from_secs(120), || {
         (load.answered() >= 500).then_some(())
     });
     let mut builder = server.kill();

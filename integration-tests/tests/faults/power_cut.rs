@@ -16,7 +16,7 @@ const DISK_BYTES: u64 = 512 << 20;
 fn cut_under_load(disk: &mut LoopDisk, server: Server, run: u64, rng: &mut Rng) -> Outcomes {
     let load = Load::start(&server.client_authority(), run, 16, 200);
     let wanted = 100 + rng.below(1000);
-    eventually("the load makes progress", Duration::from_secs(20), || {
+    eventually("the load makes progress", Duration::from_secs(120), || {
         (load.answered() >= wanted).then_some(())
     });
     std::thread::sleep(Duration::from_micros(rng.below(20_000)));

@@ -12,7 +12,7 @@ use crate::{skipped, target};
 fn killed_server(dir: &Path) -> (Builder, Outcomes) {
     let server = Server::builder(target(), dir).start();
     let load = Load::start(&server.client_authority(), 0, 8, 64);
-    eventually("the load makes progress", Duration::from_secs(20), || {
+    eventually("the load makes progress", Duration::from_secs(120), || {
         (load.answered() >= 300).then_some(())
     });
     let builder = server.kill();
@@ -93,7 +93,7 @@ fn a_torn_last_record_is_repaired() {
 
         // What is written behind the repair is there after the next kill.
         let load = Load::start(&server.client_authority(), 1, 8, 64);
-        eventually("the load makes progress", Duration::from_secs(20), || {
+        eventually("the load makes progress", Duration::from_secs(120), || {
             (load.answered() >= 50).then_some(())
         });
         let builder = server.kill();
@@ -126,7 +126,7 @@ fn a_flipped_bit_in_the_middle_is_refused_with_file_and_offset() {
     let dir = tempfile::tempdir().expect("a folder");
     let server = Server::builder(target(), dir.path()).start();
     let load = Load::start(&server.client_authority(), 0, 8, 64);
-    eventually("the load makes progress", Duration::from_secs(20), || {
+    eventually("the load makes progress", Duration::from_secs(120), || {
         (load.answered() >= 300).then_some(())
     });
     // An ordered stop: the backend then knows what was applied.
@@ -157,7 +157,7 @@ fn a_torn_record_that_was_promised_is_refused() {
     let dir = tempfile::tempdir().expect("a folder");
     let server = Server::builder(target(), dir.path()).start();
     let load = Load::start(&server.client_authority(), 0, 8, 64);
-    eventually("the load makes progress", Duration::from_secs(20), || {
+    eventually("the load makes progress", Duration::from_secs(120), || {
         (load.answered() >= 300).then_some(())
     });
     // An ordered stop: the backend then knows what was applied.

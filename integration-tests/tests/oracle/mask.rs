@@ -28,7 +28,7 @@ pub(crate) fn mask(text: &str) -> String {
         .map(|piece| {
             let end = piece.len() - usize::from(piece.ends_with(['\n', ' ', '(', ')', ',']));
             let (word, separator) = piece.split_at(end);
-            let is_id = (14..=16).contains(&word.len())
+            let is_id = (8..=16).contains(&word.len())
                 && word.chars().all(|c| c.is_ascii_hexdigit() && !c.is_ascii_uppercase());
             let is_time = word.ends_with('s')
                 && word.starts_with(|c: char| c.is_ascii_digit())

@@ -23,7 +23,7 @@ fn gone() -> (i32, String, String) {
 /// what is older than the period goes, what is younger stays.
 #[test]
 fn history_older_than_the_period_goes() {
-    let (_dir, server) = running(&["--auto-compaction-retention=2s"]);
+    let (_dir, server) = running(&["--auto-compaction-retention=5s"]);
     for value in ["1", "2", "3"] {
         Tool::Ours.ok(&server, &["put", "k", value]);
     }

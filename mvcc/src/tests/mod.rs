@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use crate::{Changes, KeyMeta, KeyValue, Opened, Options, Store, Writer};
 
 /// Longest wait for a condition.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A store in a folder of its own.
 struct Fixture {

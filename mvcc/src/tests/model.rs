@@ -151,15 +151,24 @@ impl Model {
         }
     }
 
-    /// Rows that a finished compaction leaves stored.
+    /// Rows that a finished compaction leaves stored: of each key the newest at its revision, if
+    /// that is no older tombstone, and a tombstone right before it that is exactly at it.
     fn stored(&self) -> Vec<(Revision, Vec<u8>, Option<Pair>)> {
-        let live = self.at(self.compacted);
-        let retained = |(rev, key, pair): &&(Revision, Vec<u8>, Option<Pair>)| {
-            rev.main > self.compacted
-                || live.get(key).is_some_and(|(newest, _)| newest == rev)
-                || (pair.is_none() && rev.main == self.compacted)
+        let retained = |(i, (rev, key, pair)): (usize, &(Revision, Vec<u8>, Option<Pair>))| {
+            if rev.main > self.compacted {
+                return true;
+            }
+            let later = self.history[i + 1..].iter().take_while(|row| row.0.main <= self.compacted);
+            let later: Vec<_> =
+                later.filter(|row| row.1 == *key).map(|row| row.2.is_some()).collect();
+            match later[..] {
+                [] => pair.is_some() || rev.main == self.compacted,
+                [true] => pair.is_none() && rev.main == self.compacted,
+                _ => false,
+            }
         };
-        self.history.iter().filter(retained).cloned().collect()
+        let rows = self.history.iter().enumerate().filter(|row| retained(*row));
+        rows.map(|(_, row)| row.clone()).collect()
     }
 
     /// The hash by its definition.

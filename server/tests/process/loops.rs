@@ -50,17 +50,17 @@ async fn a_lease_ends_after_its_time_and_takes_its_keys_along() {
     let requests = tokio_stream::once(watch_of("k")).chain(tokio_stream::pending());
     let mut events = watch.watch(requests).await.expect("a stream").into_inner();
     assert!(events.message().await.expect("an answer").is_some_and(|r| r.created));
-    let grant = pb::LeaseGrantRequest { ttl: 1, ..Default::default() };
-    let granted = client.lease().lease_grant(grant).await.expect("granted").into_inner();
-    assert_eq!(granted.ttl, 1);
     let began = Instant::now();
+    let grant = pb::LeaseGrantRequest { ttl: 3, ..Default::default() };
+    let granted = client.lease().lease_grant(grant).await.expect("granted").into_inner();
+    assert_eq!(granted.ttl, 3);
     client.kv().put(put("k", "v", granted.id)).await.expect("put");
     let first = events.message().await.expect("an answer").expect("an event");
     let second = events.message().await.expect("an answer").expect("an event");
     let took = began.elapsed();
     assert_eq!((first.events.len(), second.events.len()), (1, 1));
     assert_eq!(second.events[0].r#type(), proto::mvccpb::event::EventType::Delete);
-    assert!(took > Duration::from_millis(900), "it ended after {took:?}");
+    assert!(took >= Duration::from_secs(3), "it ended after {took:?}");
     let leases = client.lease().lease_leases(pb::LeaseLeasesRequest {}).await.expect("a list");
     assert!(leases.into_inner().leases.is_empty());
     // Counted when the revoke is answered, a moment after its events left.
@@ -223,5 +223,5 @@ async fn a_stop_does_not_wait_for_watches() {
     assert_eq!(end.message(), "etcdserver: server stopped");
     drop(client);
     stopped.await.expect("no panic");
-    assert!(began.elapsed() < Duration::from_secs(5), "it took {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(20), "it took {:?}", began.elapsed());
 }

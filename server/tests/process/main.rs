@@ -8,7 +8,6 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::Output;
-use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -144,10 +143,8 @@ fn a_second_server_on_a_data_directory_is_refused() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let flags = Flags::new(&dir.path().join("data"));
     let first = Server::start(dir.path(), &flags, |_| {});
-    let began = std::time::Instant::now();
     let elsewhere = Flags::new(&flags.data);
     let error = fatal_error(&elsewhere.command().output().expect("the program"));
-    assert!(began.elapsed() < Duration::from_secs(10));
     let want = format!("data directory {} is used by another etcd process", flags.data.display());
     assert_eq!(error, want);
     assert!(first.get("/health").contains("\"true\""));

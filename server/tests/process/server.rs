@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -19,10 +20,18 @@ pub(crate) fn etcd() -> Command {
     command
 }
 
-/// A URL on a port that nobody listens on right now.
+/// A URL on a port that nobody listens on right now and that was given to nobody else. Below the
+/// range the kernel takes for outgoing connections (32768 up).
 pub(crate) fn free_url() -> String {
-    let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    format!("http://{}", socket.local_addr().expect("an address"))
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let offset = std::process::id().wrapping_mul(7919).wrapping_add(step) % 22_000;
+        let port = 10_000 + u16::try_from(offset).expect("small");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return format!("http://127.0.0.1:{port}");
+        }
+    }
 }
 
 /// Flags of a single member.

@@ -8,7 +8,7 @@ use prost::encoding::encode_varint;
 use proto::etcdserverpb::{PutRequest, RequestOp, TxnRequest};
 use tonic::{Code, Request, Status};
 
-use crate::node::{Node, delete_op, only_ours, put_op, txn_op};
+use crate::node::{Node, PATIENCE, delete_op, only_ours, put_op, txn_op};
 
 const TXN: &str = "/etcdserverpb.KV/Txn";
 const TOO_MANY: &str = "etcdserver: too many operations in txn request";
@@ -75,7 +75,7 @@ async fn bombs_of_depth_are_refused_at_once() {
         let begin = Instant::now();
         let status = call(&node, message).await.expect_err("too deep");
         assert_eq!(status.code(), Code::Internal, "{status:?}");
-        assert!(begin.elapsed() < Duration::from_secs(2), "took {:?}", begin.elapsed());
+        assert!(begin.elapsed() < PATIENCE, "took {:?}", begin.elapsed());
     }
     node.assert_serves().await;
 }
@@ -146,13 +146,13 @@ async fn keys_changed_twice_are_found_fast() {
     let mut square = vec![deletes("d".to_owned(), 126), puts("p", 125)];
     square[1].push(put_op("p000", ""));
     let took = shortest(&node, &side_by_side(square), 20).await;
-    assert!(took < Duration::from_millis(5), "128 deletes by 128 puts took {took:?}");
+    assert!(took < Duration::from_millis(50), "128 deletes by 128 puts took {took:?}");
 
     let mut all: Vec<_> = (0..32).map(|n| deletes(format!("d{n:02}-"), 64)).collect();
     all.extend((0..32).map(|n| puts(&format!("p{n:02}-"), 64)));
     all[63][63] = put_op("p00-000", "");
     let took = shortest(&node, &side_by_side(all), 20).await;
-    assert!(took < Duration::from_millis(40), "2048 deletes by 2048 puts took {took:?}");
+    assert!(took < Duration::from_millis(400), "2048 deletes by 2048 puts took {took:?}");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use proto::etcdserverpb::WatchCreateRequest;
 use proto::mvccpb::KeyValue;
 
 use super::{Session, everything, from, one, revision, told};
-use crate::node::{Node, delete_op, put_op, txn_op, within};
+use crate::node::{Node, PATIENCE, delete_op, put_op, txn_op, within};
 
 /// Largest message the member takes; at this size, responses are split if the client can join.
 const SPLIT_BYTES: usize = 1_572_864 + 524_288;
@@ -145,7 +145,8 @@ async fn put_at_once(node: &Node, count: usize, value_bytes: usize) {
     });
     let mut tasks = tokio::task::JoinSet::new();
     puts.for_each(|put| drop(tasks.spawn(put)));
-    within("all puts", tasks.join_all()).await;
+    // Each waits for the disk.
+    tokio::time::timeout(PATIENCE * 6, tasks.join_all()).await.expect("all puts in time");
 }
 
 #[tokio::test]
@@ -248,7 +249,7 @@ async fn watchers_created_amid_writes_miss_nothing_and_see_nothing_twice() {
         let mut sessions = vec![];
         for n in 0..40 {
             let mut session = Session::open(&node).await;
-            let start = if n % 2 == 0 { 2 } else { node.revision().await + 1 };
+            let start = if n % 2 == 0 { 2 } else { (node.revision().await + 1).min(LAST) };
             session.watch(from(start)).await;
             // Read at once: small responses left unread make the client give up.
             sessions.push(tokio::spawn(async move { (start, session.events_to(LAST).await) }));

@@ -1,14 +1,12 @@
 //! Creating and cancelling watchers.
 
-use std::time::Duration;
-
 use integration_tests::Kind;
 use nix::sys::signal::Signal;
 use proto::etcdserverpb::WatchCreateRequest;
 use proto::etcdserverpb::watch_request::RequestUnion;
 
 use super::{NO_WATCHER, Session, everything, from, one, revision, told};
-use crate::node::{Node, only_ours, target};
+use crate::node::{Node, PATIENCE, only_ours, target};
 
 #[tokio::test]
 async fn the_server_chooses_the_lowest_id_never_used() {
@@ -225,5 +223,5 @@ async fn a_member_that_stops_does_not_wait_for_its_streams() {
     session.ended().await;
     node.wait().await;
     let took = stopped.elapsed();
-    assert!(took < Duration::from_secs(5), "stopped within {took:?}");
+    assert!(took < PATIENCE, "stopped within {took:?}");
 }

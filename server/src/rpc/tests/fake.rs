@@ -213,7 +213,7 @@ impl Reads for Fake {
     fn range(&self, request: &RangeRequest) -> Result<RangeAnswer, ReadError> {
         let gate = if request.range_end.is_empty() { None } else { self.gate.lock().take() };
         if let Some(gate) = gate {
-            gate.recv_timeout(std::time::Duration::from_secs(5)).expect("the gate opens");
+            gate.recv_timeout(std::time::Duration::from_secs(60)).expect("the gate opens");
         }
         let current = self.revision();
         let at = if request.revision > 0 { request.revision } else { current };
