@@ -298,9 +298,13 @@ impl raftnode::StateMachine for Machine {
             Some(verdict) => batch.entries.last().map(|entry| conf_verdict(verdict, &entry.data)),
             None => None,
         };
-        // Watchers first: who reads an answer and then asks for progress must see the event.
-        let changes = self.outcomes.iter_mut().filter_map(|applied| applied.changes.take());
-        self.changes.extend(changes);
+        let mut outcomes = std::mem::take(&mut self.outcomes);
+        // Before the watchers: who sees the keys of a lease go does not find it listed after that.
+        for effect in outcomes.iter_mut().flat_map(|applied| std::mem::take(&mut applied.effects)) {
+            self.act(effect);
+        }
+        // Before the answers: who reads an answer and then asks for progress must see the event.
+        self.changes.extend(outcomes.iter_mut().filter_map(|applied| applied.changes.take()));
         if !self.changes.is_empty() {
             self.around.hub.publish(&self.changes);
             self.changes.clear();

@@ -105,6 +105,8 @@ impl node::Board for Shared {
 
     fn status(&self) -> node::Status {
         let raft = self.raft.status();
+        // Asked first: what is applied is never above what is committed.
+        let applied_index = raft.applied();
         let sizes = self.store().backend().sizes();
         let (allocated, in_use) = sizes.map_or((0, 0), |s| (s.allocated, s.in_use));
         let downgrade = self.state.cluster.read().downgrade.clone();
@@ -113,7 +115,7 @@ impl node::Board for Shared {
             db_used_bytes: signed(in_use),
             db_quota_bytes: self.config.quota_backend_bytes,
             committed_index: raft.commit(),
-            applied_index: raft.applied(),
+            applied_index,
             storage_version: facts::storage_version(self).unwrap_or_default(),
             downgrade_target: downgrade.enabled.then_some(downgrade.target_version),
             alarms: self.state.alarms.read().list(AlarmType::None.into()),
@@ -272,7 +274,8 @@ impl node::Leases for Shared {
     }
 
     fn leases(&self) -> Vec<i64> {
-        if self.raft.status().is_leader() {
+        // Right after an election it has not taken them up yet.
+        if self.raft.status().is_leader() && self.keeper.counts() {
             return self.keeper.ids();
         }
         self.state.leases.read().iter().map(|(id, _)| id).collect()
