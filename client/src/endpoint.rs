@@ -22,7 +22,7 @@ enum Security {
 /// last two also with `//` before the path.
 pub(crate) fn parse(text: &str, options: &Options) -> Result<(Target, Endpoint), Error> {
     let bad = || Error::Endpoint { endpoint: text.to_owned() };
-    let (security, place, host) = read(text.trim()).ok_or_else(bad)?;
+    let (security, place, host) = read(text).ok_or_else(bad)?;
     let tls = match (security, &options.tls) {
         (Security::Dropped, _) | (Security::Optional, None) => None,
         (Security::Optional | Security::Required, Some(tls)) => Some((tls.clone(), host)),

@@ -129,16 +129,26 @@ macro_rules! stub {
 }
 
 impl Client {
-    /// Prepares a client of these endpoints; nothing is dialled before the first call.
+    /// Prepares a client of these endpoints; nothing is dialled before the first call. Empty
+    /// ones are left out, as in a list that ends with a comma; so are those that cannot be read,
+    /// which nobody could reach, as long as there are others.
     ///
     /// # Errors
     /// [`Error::NoEndpoints`], [`Error::Endpoint`], [`Error::Tls`] and [`Error::Token`].
     pub fn new<S: AsRef<str>>(endpoints: &[S], options: Options) -> Result<Self, Error> {
-        let endpoints = endpoints
-            .iter()
-            .map(|endpoint| endpoint::parse(endpoint.as_ref(), &options))
-            .collect::<Result<Vec<_>, _>>()?;
-        let connection = Connection::new(endpoints, options.token.as_deref())?;
+        let (mut readable, mut unreadable) = (Vec::new(), None);
+        let texts = endpoints.iter().map(|text| text.as_ref().trim());
+        for text in texts.filter(|text| !text.is_empty()) {
+            match endpoint::parse(text, &options) {
+                Ok(endpoint) => readable.push(endpoint),
+                Err(error @ Error::Endpoint { .. }) => unreadable = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        if let (Some(error), true) = (unreadable, readable.is_empty()) {
+            return Err(error);
+        }
+        let connection = Connection::new(readable, options.token.as_deref())?;
         Ok(Self { connection, options: Arc::new(options) })
     }
 

@@ -17,7 +17,10 @@ pub(crate) fn write(bytes: &[u8]) -> Result<(), Failure> {
     let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
     written.map_err(|error| match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::silent(code::PIPE_CLOSED),
-        _ => Failure::new(code::ERROR, format!("write /dev/stdout: {error}")),
+        _ => Failure::new(
+            code::ERROR,
+            format!("write /dev/stdout: {}", base::text::io_error(&error)),
+        ),
     })
 }
 

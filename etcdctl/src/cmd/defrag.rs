@@ -21,11 +21,13 @@ pub(super) async fn run(parsed: Parsed) -> Result<(), Failure> {
     let mut failed = false;
     for endpoint in member::endpoints(&session, cluster).await? {
         let start = Instant::now();
-        let one = Session::open(session.settings().at(&endpoint)).await?;
         let method = "/etcdserverpb.Maintenance/Defragment";
         let request = pb::DefragmentRequest {};
         let done: Result<pb::DefragmentResponse, Failure> =
-            one.unary(method, one.deadline(), request).await;
+            match Session::open(session.settings().at(&endpoint)).await {
+                Ok(one) => one.unary(method, one.deadline(), request).await,
+                Err(failure) => Err(failure),
+            };
         let took = took(start);
         match done {
             Ok(_) => {

@@ -10,7 +10,7 @@ use tonic::Streaming;
 use crate::cli::{Parsed, go_int};
 use crate::failure::{Failure, code};
 use crate::output;
-use crate::print::{Format, Reply};
+use crate::print::{Format, Reply, lease_name};
 use crate::session::{self, Deadline, Session};
 
 /// A lease is renewed when a third of its time has passed.
@@ -84,7 +84,7 @@ pub(super) async fn keep_alive(parsed: Parsed) -> Result<(), Failure> {
             while let Ok(Some(response)) = renewals.next().await {
                 if response.ttl <= 0 {
                     if style.format == Format::Simple {
-                        let line = format!("lease {id:016x} expired or revoked.\n");
+                        let line = format!("lease {} expired or revoked.\n", lease_name(id));
                         output::write(line.as_bytes())?;
                     }
                     return Ok(());

@@ -24,14 +24,17 @@ pub(super) async fn run(parsed: Parsed) -> Result<(), Failure> {
     let session = super::open(parsed).await?;
     let mut lines = Lines { input: std::io::stdin().lock(), interactive };
     let mut request = pb::TxnRequest::default();
-    for line in lines.section("compares:")? {
+    lines.begin("compares:")?;
+    while let Some(line) = lines.next()? {
         let compare = txn_input::compare(&line);
         request.compare.push(compare.map_err(|text| Failure::new(code::INVALID_INPUT, text))?);
     }
-    for line in lines.section("success requests (get, put, del):")? {
+    lines.begin("success requests (get, put, del):")?;
+    while let Some(line) = lines.next()? {
         request.success.push(operation(&line).await?);
     }
-    for line in lines.section("failure requests (get, put, del):")? {
+    lines.begin("failure requests (get, put, del):")?;
+    while let Some(line) = lines.next()? {
         request.failure.push(operation(&line).await?);
     }
     let response = session.unary("/etcdserverpb.KV/Txn", Deadline::NEVER, request).await?;
@@ -44,24 +47,20 @@ struct Lines<R> {
 }
 
 impl<R: BufRead> Lines<R> {
-    /// The lines up to the next blank one.
-    fn section(&mut self, prompt: &str) -> Result<Vec<Vec<u8>>, Failure> {
-        if self.interactive {
-            output::write(format!("{prompt}\n").as_bytes())?;
+    /// Asks for the lines of the next section.
+    fn begin(&self, prompt: &str) -> Result<(), Failure> {
+        if self.interactive { output::write(format!("{prompt}\n").as_bytes()) } else { Ok(()) }
+    }
+
+    /// The next line; none at the blank one that ends a section.
+    fn next(&mut self) -> Result<Option<Vec<u8>>, Failure> {
+        let mut line = Vec::new();
+        let read = self.input.read_until(b'\n', &mut line);
+        if read.is_err() || line.last() != Some(&b'\n') {
+            return Err(Failure::new(code::INVALID_INPUT, "EOF"));
         }
-        let mut lines = Vec::new();
-        loop {
-            let mut line = Vec::new();
-            let read = self.input.read_until(b'\n', &mut line);
-            if read.is_err() || line.last() != Some(&b'\n') {
-                return Err(Failure::new(code::INVALID_INPUT, "EOF"));
-            }
-            let line = line.trim_ascii();
-            if line.is_empty() {
-                return Ok(lines);
-            }
-            lines.push(line.to_vec());
-        }
+        let line = line.trim_ascii();
+        Ok((!line.is_empty()).then(|| line.to_vec()))
     }
 }
 
@@ -145,7 +144,9 @@ mod tests {
     #[test]
     fn a_section_ends_at_a_blank_line_and_not_at_the_end_of_input() {
         let mut lines = Lines { input: &b"a\n b \n \t\nc"[..], interactive: false };
-        assert_eq!(lines.section("x"), Ok(vec![b"a".to_vec(), b"b".to_vec()]));
-        assert_eq!(lines.section("x"), Err(Failure::new(code::INVALID_INPUT, "EOF")));
+        assert_eq!(lines.next(), Ok(Some(b"a".to_vec())));
+        assert_eq!(lines.next(), Ok(Some(b"b".to_vec())));
+        assert_eq!(lines.next(), Ok(None));
+        assert_eq!(lines.next(), Err(Failure::new(code::INVALID_INPUT, "EOF")));
     }
 }

@@ -4,7 +4,9 @@ use base::text::quote;
 use proto::etcdserverpb as pb;
 use proto::mvccpb;
 
-use super::reply::{EndpointHashKv, EndpointHealth, EndpointStatus, Reply, WatchReply, alarm_name};
+use super::reply::{
+    EndpointHashKv, EndpointHealth, EndpointStatus, Reply, WatchReply, alarm_name, lease_name,
+};
 
 /// Renders `reply`, or `None` for what never had this form.
 pub(super) fn render(reply: &Reply<'_>, hex: bool) -> Option<Vec<u8>> {
@@ -73,7 +75,7 @@ impl Fields {
 
     /// A lease id: decimal, or 16 hex digits with --hex.
     fn lease(&mut self, name: &str, id: i64) {
-        if self.hex { self.field(name, format_args!("{id:016x}")) } else { self.field(name, id) }
+        if self.hex { self.field(name, lease_name(id)) } else { self.field(name, id) }
     }
 
     fn blank(&mut self) {

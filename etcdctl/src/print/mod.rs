@@ -19,6 +19,7 @@ mod tests;
 pub(crate) use json_text::{Object, push_log_string};
 pub(crate) use reply::{
     EndpointHashKv, EndpointHealth, EndpointStatus, MemberChange, Reply, WatchReply, alarm_name,
+    lease_name,
 };
 pub(crate) use simple::health_line;
 

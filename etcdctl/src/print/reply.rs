@@ -102,6 +102,11 @@ pub(crate) struct EndpointHashKv {
     pub(crate) hash_kv: pb::HashKvResponse,
 }
 
+/// A lease id, 16 characters wide as Go prints it: the sign counts as one.
+pub(crate) fn lease_name(id: i64) -> String {
+    if id < 0 { format!("-{:015x}", id.unsigned_abs()) } else { format!("{id:016x}") }
+}
+
 /// The cells of one row of `member list`, for the simple format and the table.
 pub(super) fn member_cells(member: &pb::Member) -> Vec<String> {
     let status = if member.name.is_empty() { "unstarted" } else { "started" };

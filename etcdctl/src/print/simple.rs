@@ -6,7 +6,7 @@ use proto::mvccpb;
 
 use super::reply::{
     self, EndpointHashKv, EndpointHealth, EndpointStatus, MemberChange, Reply, WatchReply,
-    alarm_name,
+    alarm_name, lease_name,
 };
 
 /// Renders `reply`.
@@ -18,12 +18,14 @@ pub(super) fn render(reply: &Reply<'_>, hex: bool) -> Vec<u8> {
         Reply::Delete(response) => out.delete(response),
         Reply::Txn(response) => out.txn(response),
         Reply::Watch(response) => out.watch(response),
-        Reply::Grant(r) => out.line(&format!("lease {:016x} granted with TTL({}s)", r.id, r.ttl)),
-        Reply::Revoke { id, .. } => out.line(&format!("lease {id:016x} revoked")),
+        Reply::Grant(r) => {
+            out.line(&format!("lease {} granted with TTL({}s)", lease_name(r.id), r.ttl))
+        }
+        Reply::Revoke { id, .. } => out.line(&format!("lease {} revoked", lease_name(*id))),
         Reply::TimeToLive { response, keys } => out.time_to_live(response, *keys),
         Reply::Leases(response) => out.leases(response),
         Reply::KeepAlive(r) => {
-            out.line(&format!("lease {:016x} keepalived with TTL({})", r.id, r.ttl));
+            out.line(&format!("lease {} keepalived with TTL({})", lease_name(r.id), r.ttl));
         }
         Reply::Members(r) => out.rows(r.members.iter().map(reply::member_cells)),
         Reply::MemberAdd { name, peer_urls, response } => {
@@ -158,9 +160,12 @@ impl Lines {
     fn time_to_live(&mut self, response: &pb::LeaseTimeToLiveResponse, keys: bool) {
         let pb::LeaseTimeToLiveResponse { id, ttl, granted_ttl, .. } = response;
         if *granted_ttl == 0 && *ttl == -1 {
-            return self.line(&format!("lease {id:016x} already expired"));
+            return self.line(&format!("lease {} already expired", lease_name(*id)));
         }
-        let head = format!("lease {id:016x} granted with TTL({granted_ttl}s), remaining({ttl}s)");
+        let head = format!(
+            "lease {} granted with TTL({granted_ttl}s), remaining({ttl}s)",
+            lease_name(*id)
+        );
         self.out.extend_from_slice(head.as_bytes());
         if keys {
             self.out.extend_from_slice(b", attached keys([");
@@ -178,7 +183,7 @@ impl Lines {
     fn leases(&mut self, response: &pb::LeaseLeasesResponse) {
         self.line(&format!("found {} leases", response.leases.len()));
         for lease in &response.leases {
-            self.line(&format!("{:016x}", lease.id));
+            self.line(&lease_name(lease.id));
         }
     }
 

@@ -53,6 +53,8 @@ impl Deadline {
 
     async fn bound<T>(self, work: impl Future<Output = T>) -> Option<T> {
         match self.0 {
+            // Nothing is sent any more: who is told of a timeout does not expect it.
+            Some(moment) if moment <= Instant::now() => None,
             Some(moment) => tokio::time::timeout_at(moment, work).await.ok(),
             None => Some(work.await),
         }
@@ -91,6 +93,14 @@ impl Session {
         &self.settings
     }
 
+    /// The deadline of a connection that is begun now.
+    fn dial_deadline(&self) -> Deadline {
+        match self.settings.dial_timeout {
+            Duration::ZERO => Deadline::NEVER,
+            timeout => Deadline::after(timeout),
+        }
+    }
+
     /// The deadline of a command that starts now.
     pub(crate) fn deadline(&self) -> Deadline {
         Deadline::after(self.settings.command_timeout)
@@ -125,7 +135,7 @@ impl Session {
     /// # Errors
     /// No endpoint could be reached.
     pub(crate) async fn connected(&self) -> Result<(), Failure> {
-        let deadline = Deadline::after(self.settings.dial_timeout);
+        let deadline = self.dial_deadline();
         let connected = deadline.bound(self.connection.connected()).await;
         connected.ok_or_else(|| failure(&status::unreachable(self.connection.dial_error())))
     }
@@ -239,7 +249,7 @@ impl Session {
     async fn authenticate(&self) -> Result<Option<String>, Failure> {
         let Some((name, Some(password))) = self.settings.user.clone() else { return Ok(None) };
         let request = pb::AuthenticateRequest { name, password };
-        let deadline = Deadline::after(self.settings.dial_timeout);
+        let deadline = self.dial_deadline();
         let call = self.attempts("/etcdserverpb.Auth/Authenticate", &request);
         let answer: Result<pb::AuthenticateResponse, Status> = match deadline.bound(call).await {
             Some(answer) => answer,
@@ -281,12 +291,18 @@ const AUTH_NOT_ENABLED: &str = "etcdserver: authentication is not enabled";
 const READ_ATTEMPTS_MAX: u32 = 100;
 const READ_RETRY_PAUSE: Duration = Duration::from_millis(25);
 
+/// Stands for no bound on connecting.
+const CONNECT_UNBOUNDED: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// gRPC servers end connections that ping more often than this.
 const KEEPALIVE_TIME_MIN: Duration = Duration::from_secs(10);
 
 fn connection(settings: &Settings, token: Option<String>) -> Result<Connection, Failure> {
     let options = client::Options {
-        connect_timeout: settings.dial_timeout.max(Duration::from_millis(1)),
+        connect_timeout: match settings.dial_timeout {
+            Duration::ZERO => CONNECT_UNBOUNDED,
+            timeout => timeout,
+        },
         keepalive_interval: Some(settings.keepalive_time.max(KEEPALIVE_TIME_MIN)),
         keepalive_timeout: settings.keepalive_timeout,
         send_bytes_max: settings.request_bytes_max,

@@ -431,3 +431,62 @@ fn a_server_that_is_not_there_is_reported_in_time() {
     assert!(stderr.ends_with("Error: unhealthy cluster\n"), "{stderr}");
     assert_eq!(output.status.code(), Some(1));
 }
+
+#[test]
+fn a_line_of_a_transaction_is_refused_before_the_next_is_read() {
+    let (_dir, server) = running(&[]);
+    let txn = |input: &str| answer(Tool::Ours, &server, &["txn"], input);
+    let refused = |text: &str| (3, String::new(), format!("Error: {text}\n"));
+    assert_eq!(txn("bogus\n"), refused("malformed comparison: bogus"));
+    assert_eq!(txn("\nfoo bar\n"), refused("invalid txn request: foo bar"));
+    assert_eq!(txn("\nput a 1\n"), refused("EOF"));
+}
+
+/// As in a list that a script puts together.
+#[test]
+fn endpoints_that_cannot_be_one_do_not_keep_the_others_from_being_asked() {
+    let (_dir, server) = running(&[]);
+    let good = server.client_authority();
+    Tool::Ours.ok(&server, &["put", "k", "v"]);
+    for list in [format!("{good},"), format!(",{good}"), format!("localhost,{good}")] {
+        assert_eq!(Tool::Ours.run_at(&list, &["get", "k"]).stdout, "k\nv\n", "{list}");
+    }
+    let list = format!("localhost,{good}");
+    for (command, code) in [("status", 1), ("health", 1), ("hashkv", 2)] {
+        let output = Tool::Ours.run_at(&list, &["endpoint", command]);
+        assert_eq!((output.code, output.stdout.lines().count()), (code, 1), "{output:?}");
+        assert!(output.stderr.contains("\"localhost\" is not of the form host:port"), "{output:?}");
+    }
+    let defrag = Tool::Ours.run_at(&list, &["defrag"]);
+    assert!(defrag.stdout.contains(&format!("Finished defragmenting etcd member[{good}]")));
+    assert_eq!(defrag.code, 1);
+}
+
+#[test]
+fn nothing_is_sent_when_the_time_is_over_and_dialling_without_bound_is_fine() {
+    let (_dir, server) = running(&[]);
+    for timeout in ["0", "-1s", "1ns"] {
+        let flag = format!("--command-timeout={timeout}");
+        let (code, stdout, stderr) = answer(Tool::Ours, &server, &["put", "k", "v", &flag], "");
+        assert_eq!((code, stdout.as_str()), (1, ""), "{timeout}");
+        assert!(stderr.contains("context deadline exceeded"), "{stderr}");
+    }
+    assert_eq!(Tool::Ours.ok(&server, &["get", "k"]), "");
+    assert_eq!(Tool::Ours.ok(&server, &["put", "k", "v", "--dial-timeout=0"]), "OK\n");
+    let file = server.data_dir().with_file_name("saved.db");
+    let file = file.to_str().expect("a path");
+    let saved = Tool::Ours.ok(&server, &["snapshot", "save", file, "--dial-timeout=0s"]);
+    assert!(saved.contains("Snapshot saved at"), "{saved}");
+}
+
+#[test]
+fn a_lease_id_below_zero_is_printed_as_it_can_be_given_again() {
+    let (_dir, server) = running(&[]);
+    for tool in [Tool::Ours, Tool::Reference] {
+        let expired = "lease -000000000000001 already expired\n";
+        assert_eq!(tool.ok(&server, &["lease", "timetolive", "--", "-1"]), expired);
+    }
+    let (_, _, stderr) =
+        answer(Tool::Ours, &server, &["lease", "revoke", "--", "-000000000000001"], "");
+    assert!(stderr.contains("requested lease not found"), "{stderr}");
+}
