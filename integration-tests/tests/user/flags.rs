@@ -281,6 +281,35 @@ fn http(server: &Server, method: &str, path: &str, host: &str) -> (u16, String, 
 }
 
 #[test]
+fn the_metrics_page_is_compressed_for_who_can_read_that() {
+    let (_dir, server) = running(&[]);
+    let ask = |accepted: &str| {
+        let mut stream = TcpStream::connect(server.client_authority()).expect("connect");
+        stream.set_read_timeout(Some(SOON)).expect("a timeout");
+        let request = format!(
+            "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+             Accept-Encoding: {accepted}\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).expect("send");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("an answer");
+        let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("a head");
+        let head = String::from_utf8_lossy(&answer[..end]).to_lowercase();
+        (head.contains("\r\ncontent-encoding: gzip"), answer.split_off(end + 4))
+    };
+    let (is_gzip, body) = ask("deflate, gzip");
+    assert!(is_gzip);
+    let mut page = String::new();
+    flate2::read::GzDecoder::new(&body[..]).read_to_string(&mut page).expect("gzip");
+    assert!(page.contains("\netcd_server_has_leader 1\n"), "{page}");
+    for accepted in ["identity", "gzip;q=0", ""] {
+        let (is_gzip, body) = ask(accepted);
+        assert!(!is_gzip, "{accepted}");
+        assert!(String::from_utf8_lossy(&body).contains("\netcd_server_has_leader 1\n"));
+    }
+}
+
+#[test]
 fn the_pages_answer_as_probes_expect() {
     let (_dir, server) = running(&[]);
     let get = |path: &str| {

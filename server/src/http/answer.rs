@@ -1,8 +1,12 @@
 //! Answers as Go's handlers write them.
 
+use std::io::Write as _;
+
 use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE};
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::header::{ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use hyper::ext::ReasonPhrase;
 
@@ -17,34 +21,54 @@ const NOSNIFF: HeaderName = http::header::X_CONTENT_TYPE_OPTIONS;
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
-    pub(super) body: String,
+    pub(super) body: Bytes,
 }
 
 impl From<Answer> for Response<Full<Bytes>> {
     fn from(answer: Answer) -> Self {
-        let mut response = Response::new(Full::new(Bytes::from(answer.body)));
+        let mut response = Response::new(Full::new(answer.body));
         *response.status_mut() = answer.status;
         response.headers_mut().extend(answer.headers.into_iter().map(|(k, v)| (Some(k), v)));
         response
     }
 }
 
+impl Answer {
+    /// The same, compressed if the client says that it can read that.
+    pub(super) fn compressed_for(mut self, request: &HeaderMap) -> Answer {
+        let accepted =
+            request.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+        let mut codings = accepted.flat_map(|value| value.split(',')).map(str::trim);
+        if codings.any(|coding| {
+            coding == "gzip" || coding.starts_with("gzip;") && !coding.ends_with("=0")
+        }) {
+            let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+            // Writing to memory does not fail.
+            if let Ok(body) = gzip.write_all(&self.body).and_then(|()| gzip.finish()) {
+                self.body = body.into();
+                self.headers.push((CONTENT_ENCODING, HeaderValue::from_static("gzip")));
+            }
+        }
+        self
+    }
+}
+
 /// 200 with this content type.
 pub(super) fn plain(content_type: &'static str, body: String) -> Answer {
     let headers = vec![(CONTENT_TYPE, HeaderValue::from_static(content_type))];
-    Answer { status: StatusCode::OK, headers, body }
+    Answer { status: StatusCode::OK, headers, body: body.into() }
 }
 
 /// Plain text.
 pub(super) fn text(status: StatusCode, body: String) -> Answer {
     let headers = vec![(CONTENT_TYPE, HeaderValue::from_static(TEXT_TYPE))];
-    Answer { status, headers, body }
+    Answer { status, headers, body: body.into() }
 }
 
 /// A page.
 pub(super) fn html(status: StatusCode, body: String) -> Answer {
     let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"))];
-    Answer { status, headers, body }
+    Answer { status, headers, body: body.into() }
 }
 
 /// Plain text that a browser must not take for anything else; Go adds this to every error.

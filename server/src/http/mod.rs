@@ -197,7 +197,8 @@ impl Inner {
         let get = request.method() == Method::GET;
         let only_client = self.side == Side::Client;
         match path {
-            "/metrics" => answer::plain(answer::METRICS_TYPE, self.facts.metrics()),
+            "/metrics" => answer::plain(answer::METRICS_TYPE, self.facts.metrics())
+                .compressed_for(request.headers()),
             "/health" if get => health::health(&*self.facts, query).await,
             "/version" if only_client && get => self.version(),
             "/debug/vars" if only_client && get => vars::page(&*self.facts),
