@@ -248,19 +248,24 @@ pub(super) fn wants_leader(headers: &HeaderMap) -> bool {
 
 /// The answer to what is HTTP/2 but not gRPC.
 fn not_grpc<B>(request: &Request<B>) -> Option<Response<Answer>> {
-    let is_grpc = request
-        .headers()
-        .get(http::header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-    let code = if request.method() != http::Method::POST {
-        StatusCode::METHOD_NOT_ALLOWED
-    } else if !is_grpc {
-        StatusCode::UNSUPPORTED_MEDIA_TYPE
-    } else {
+    let kind = request.headers().get(http::header::CONTENT_TYPE);
+    let kind = kind.map(http::HeaderValue::as_bytes).unwrap_or_default();
+    let is_grpc = kind.starts_with(b"application/grpc");
+    if is_grpc && request.method() == http::Method::POST {
         return None;
-    };
+    }
     let mut response = Response::new(Answer::unary(tonic::body::Body::empty()));
-    *response.status_mut() = code;
+    if is_grpc {
+        *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+        return Some(response);
+    }
+    let kind = base::text::quote(kind);
+    let status = Status::invalid_argument(format!("invalid gRPC request content-type {kind}"));
+    *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    let grpc = http::HeaderValue::from_static("application/grpc");
+    response.headers_mut().insert(http::header::CONTENT_TYPE, grpc);
+    // Cannot fail: the text holds no metadata.
+    status.add_header(response.headers_mut()).ok();
     Some(response)
 }
 

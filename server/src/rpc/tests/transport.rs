@@ -202,9 +202,12 @@ async fn calls_end_at_their_deadline() {
 async fn what_is_not_grpc_is_told_by_http_status() {
     let served = serve().await;
     let mut sender = bare(&served).await;
-    for (method, kind, status) in
-        [("GET", "application/grpc", 405), ("POST", "text/plain", 415), ("POST", "", 415)]
-    {
+    for (method, kind, status) in [
+        ("GET", "application/grpc", 405),
+        ("GET", "", 415),
+        ("POST", "text/plain", 415),
+        ("POST", "", 415),
+    ] {
         let request = http::Request::builder()
             .method(method)
             .uri(format!("http://{}{PUT}", served.address))
@@ -213,6 +216,12 @@ async fn what_is_not_grpc_is_told_by_http_status() {
             .expect("a request");
         let answer = sender.send_request(request).await.expect("answered");
         assert_eq!(answer.status(), status);
+        if status == 415 {
+            assert_eq!(answer.headers()["content-type"], "application/grpc");
+            let told = Status::from_header_map(answer.headers()).expect("a status");
+            let text = format!("invalid gRPC request content-type \"{kind}\"");
+            assert_eq!((told.code(), told.message()), (Code::InvalidArgument, text.as_str()));
+        }
     }
 }
 
