@@ -255,8 +255,8 @@ impl<T: Target> Dispatch<'_, T> {
         let text = agreed.to_string();
         self.target.row_put(Bucket::Cluster, schema::CLUSTER_VERSION, text.as_bytes());
         self.follow_with_storage_version(agreed);
-        self.state.cluster.write().version = Some(agreed);
-        self.effects.push(Effect::ClusterVersionSet { version: agreed });
+        let before = self.state.cluster.write().version.replace(agreed);
+        self.effects.push(Effect::ClusterVersionSet { version: agreed, before });
         Ok(Reply::Nothing)
     }
 

@@ -55,6 +55,8 @@ pub enum Effect {
     ClusterVersionSet {
         /// The agreed version.
         version: Version,
+        /// The one before it, if there was one.
+        before: Option<Version>,
     },
     /// A downgrade began, or ended.
     DowngradeSet(crate::DowngradeInfo),

@@ -31,6 +31,14 @@ pub(crate) enum StreamKind {
 }
 
 impl StreamKind {
+    /// As etcd's log lines name it.
+    pub(crate) fn log_name(self) -> &'static str {
+        match self {
+            StreamKind::Message => "stream Message",
+            StreamKind::MsgApp => "stream MsgApp v2",
+        }
+    }
+
     pub(crate) const ALL: [StreamKind; 2] = [StreamKind::Message, StreamKind::MsgApp];
 
     /// The path below which the stream is asked for.

@@ -115,7 +115,9 @@ impl Peer {
         let peer = format!("{:x}", self.id);
         match (was_active, due) {
             (true, _) => {
-                tracing::warn!("peer-id" = peer, error = %why, "peer became inactive: {what}");
+                let why = format!("{what} ({why})");
+                let message = "peer became inactive (message send to peer failed)";
+                tracing::warn!("peer-id" = peer, error = why, "{message}");
             }
             (false, true) => tracing::warn!("peer-id" = peer, error = %why, "{what}"),
             (false, false) => tracing::debug!("peer-id" = peer, error = %why, "{what}"),

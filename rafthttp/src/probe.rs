@@ -83,7 +83,15 @@ impl Health {
             return PROBE_LOOK;
         }
         let error = self.error.as_ref().map(ToString::to_string);
-        tracing::warn!("remote-peer-id" = id, error, "prober detected unhealthy status");
+        let rtt = self.round_trip.unwrap_or_default().as_nanos();
+        let rtt = base::text::format_duration(i64::try_from(rtt).unwrap_or(i64::MAX));
+        tracing::warn!(
+            "round-tripper-name" = "ROUND_TRIPPER_RAFT_MESSAGE",
+            "remote-peer-id" = id,
+            rtt,
+            error,
+            "prober detected unhealthy status"
+        );
         PROBE_LOOK_UNHEALTHY
     }
 }

@@ -44,7 +44,20 @@ pub(crate) async fn run(shared: Arc<Shared>, peer: Arc<Peer>, kind: StreamKind) 
         match open(&shared, &peer, kind, &url).await {
             Ok((link, body)) => {
                 peer.activate();
+                let reader = kind.log_name();
+                let remote = format!("{:x}", peer.id);
+                tracing::info!(
+                    "stream-reader-type" = reader,
+                    "remote-peer-id" = remote,
+                    "established TCP streaming connection with remote peer"
+                );
                 let end = read(&shared, &peer, kind, link, body).await;
+                tracing::warn!(
+                    "stream-reader-type" = reader,
+                    "remote-peer-id" = remote,
+                    error = %end,
+                    "lost TCP streaming connection with remote peer"
+                );
                 peer.deactivate("lost the stream from peer", &end);
             }
             Err(End::Removed) => {

@@ -38,6 +38,11 @@ impl StreamBody {
             shared.host.report_unreachable(peer.id);
         }
         peer.activate();
+        tracing::info!(
+            "stream-writer-type" = kind.log_name(),
+            "remote-peer-id" = format!("{:x}", peer.id),
+            "established TCP streaming connection with remote peer"
+        );
         let mut heartbeat = interval_at(Instant::now() + LINK_HEARTBEAT, LINK_HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let encoder = Encoder::new(kind);
@@ -72,11 +77,24 @@ impl StreamBody {
 impl Drop for StreamBody {
     fn drop(&mut self) {
         self.queue.close();
+        let writer = self.kind.log_name();
+        let remote = format!("{:x}", self.peer.id);
         // Still attached: the connection broke, and what was written last may be lost too.
         if self.peer.detach(self.kind, &self.queue) {
+            tracing::warn!(
+                "stream-writer-type" = writer,
+                "remote-peer-id" = remote,
+                "lost TCP streaming connection with remote peer"
+            );
             self.peer.counters.sent_failures.fetch_add(1, Relaxed);
             self.peer.deactivate("stream to peer", &"the connection ended");
             self.shared.host.report_unreachable(self.peer.id);
+        } else {
+            tracing::info!(
+                "stream-writer-type" = writer,
+                "remote-peer-id" = remote,
+                "closed TCP streaming connection with remote peer"
+            );
         }
     }
 }

@@ -11,12 +11,43 @@ pub(crate) fn logger() -> Logger {
 
 struct Bridge;
 
-/// `message key=value ...`
-struct Line(String);
+/// What stands behind the message.
+#[derive(Default)]
+struct Values {
+    /// The member that speaks.
+    id: Option<u64>,
+    term: Option<u64>,
+    /// ` key=value ...`
+    rest: String,
+}
 
-impl slog::Serializer for Line {
+impl slog::Serializer for Values {
+    fn emit_u64(&mut self, key: slog::Key, value: u64) -> slog::Result {
+        match key {
+            "raft_id" => self.id = Some(value),
+            "term" => self.term = Some(value),
+            _ => return self.emit_arguments(key, &format_args!("{value}")),
+        }
+        Ok(())
+    }
+
     fn emit_arguments(&mut self, key: slog::Key, value: &fmt::Arguments<'_>) -> slog::Result {
-        write!(self.0, " {key}={value}").map_err(slog::Error::from)
+        write!(self.rest, " {key}={value}").map_err(slog::Error::from)
+    }
+}
+
+impl Values {
+    /// The line in etcd's form: `<id> became leader at term <term>`.
+    fn line(&self, message: &str) -> String {
+        let said = match (message, self.term) {
+            ("starting a new election", Some(term)) => {
+                format!("is starting a new election at term {term}")
+            }
+            (message, Some(term)) if !message.contains("term") => format!("{message} term={term}"),
+            (message, _) => message.to_owned(),
+        };
+        let id = self.id.map(|id| format!("{id:x} ")).unwrap_or_default();
+        format!("{id}{said}{}", self.rest)
     }
 }
 
@@ -28,13 +59,13 @@ impl Drain for Bridge {
         if !Drain::is_enabled(self, record.level()) {
             return Ok(());
         }
-        let mut line = Line(record.msg().to_string());
+        let mut behind = Values::default();
         let written =
-            record.kv().serialize(record, &mut line).and(values.serialize(record, &mut line));
+            record.kv().serialize(record, &mut behind).and(values.serialize(record, &mut behind));
+        let mut line = behind.line(&record.msg().to_string());
         if written.is_err() {
-            line.0.push_str(" (some values are missing)");
+            line.push_str(" (some values are missing)");
         }
-        let line = line.0;
         match record.level() {
             Level::Critical | Level::Error => tracing::error!(target: "raft", "{line}"),
             Level::Warning => tracing::warn!(target: "raft", "{line}"),
@@ -55,5 +86,23 @@ impl Drain for Bridge {
             Level::Debug => tracing::enabled!(target: "raft", tracing::Level::DEBUG),
             Level::Trace => tracing::enabled!(target: "raft", tracing::Level::TRACE),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_have_the_form_operators_look_for() {
+        let line = |message: &str, rest: &str| {
+            let values = Values { id: Some(0xbeef), term: Some(3), rest: rest.to_owned() };
+            values.line(message)
+        };
+        assert_eq!(line("became leader at term 3", ""), "beef became leader at term 3");
+        let election = "beef is starting a new election at term 3";
+        assert_eq!(line("starting a new election", ""), election);
+        assert_eq!(line("newRaft", " commit=7"), "beef newRaft term=3 commit=7");
+        assert_eq!(Values::default().line("anything"), "anything");
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use apply::{Applied, Effect, Verdict};
 use backend::NextBackend;
+use base::version::Version;
 use mvcc::{Changes, EventKind, WatchHub};
 use prost::Message as _;
 use proto::raftpb;
@@ -175,15 +176,22 @@ impl Machine {
             ),
             Effect::ProposeNoSpaceAlarm => around.board.no_space.notify_one(),
             Effect::CompactScheduled { revision } => self.follow_compaction(revision),
-            Effect::ClusterVersionSet { version } => {
-                let short = format!("{}.{}", version.major, version.minor);
-                tracing::info!("cluster-version" = short, "set cluster version");
-                around.metrics.cluster_version_set(short);
-            }
+            Effect::ClusterVersionSet { version, before } => self.version_set(version, before),
             Effect::DowngradeSet(info) => {
                 tracing::info!(?info, "downgrade job changed");
             }
         }
+    }
+
+    fn version_set(&self, version: Version, before: Option<Version>) {
+        let short = |version: Version| format!("{}.{}", version.major, version.minor);
+        let to = short(version);
+        match before.map(short) {
+            None => tracing::info!("cluster-version" = to, "set initial cluster version"),
+            Some(from) => tracing::info!(from, to, "updated cluster version"),
+        }
+        tracing::info!("cluster-version" = to, "enabled capabilities for version");
+        self.around.metrics.cluster_version_set(to);
     }
 
     /// Tells when the rows below a compaction are gone.
@@ -309,11 +317,7 @@ impl raftnode::StateMachine for Machine {
             self.around.hub.publish(&self.changes);
             self.changes.clear();
         }
-        let mut outcomes = std::mem::take(&mut self.outcomes);
-        for mut applied in outcomes.drain(..) {
-            for effect in std::mem::take(&mut applied.effects) {
-                self.act(effect);
-            }
+        for applied in outcomes.drain(..) {
             if applied.request_id != 0 {
                 let answer = Answer {
                     result: applied.result,

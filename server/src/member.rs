@@ -155,6 +155,36 @@ impl node::Writes for Shared {
     }
 }
 
+/// Compacts all rows, and tells what became of their size.
+fn defragment(backend: &backend::Backend) -> Result<(), backend::Error> {
+    let path = backend.path().display().to_string();
+    let size = |bytes: u64| base::text::humanize_bytes(bytes);
+    let before = backend.sizes()?;
+    tracing::info!(
+        path,
+        "current-db-size-bytes" = before.allocated,
+        "current-db-size" = size(before.allocated),
+        "current-db-size-in-use-bytes" = before.in_use,
+        "current-db-size-in-use" = size(before.in_use),
+        "defragmenting"
+    );
+    let began = Instant::now();
+    backend.compact()?;
+    let after = backend.sizes()?;
+    tracing::info!(
+        path,
+        "current-db-size-bytes-diff" = signed(after.allocated) - signed(before.allocated),
+        "current-db-size-bytes" = after.allocated,
+        "current-db-size" = size(after.allocated),
+        "current-db-size-in-use-bytes-diff" = signed(after.in_use) - signed(before.in_use),
+        "current-db-size-in-use-bytes" = after.in_use,
+        "current-db-size-in-use" = size(after.in_use),
+        took = crate::logging::go_duration(began.elapsed()),
+        "finished defragmenting directory"
+    );
+    Ok(())
+}
+
 /// Runs what takes long on a thread that may block.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
@@ -211,7 +241,7 @@ impl node::Reads for Shared {
         // It goes on when nobody waits for it any more, and is counted all the same.
         let compacted = blocking(move || {
             metrics.defrag_inflight.add(1);
-            let compacted = backend.compact();
+            let compacted = defragment(&backend);
             metrics.defrag_inflight.add(-1);
             metrics.defrag_seconds.observe(began.elapsed());
             compacted

@@ -20,6 +20,7 @@ fn row<'a>(rig: &'a Rig, bucket: Bucket, key: &[u8]) -> Option<&'a [u8]> {
 #[test]
 fn the_storage_version_follows_the_cluster_version() {
     let mut rig = Rig::new();
+    let mut before = None;
     for (ver, storage) in [
         ("3.0.0", None),
         ("3.5.0", None),
@@ -30,7 +31,8 @@ fn the_storage_version_follows_the_cluster_version() {
     ] {
         let effects = set(&mut rig, ver);
         let version: Version = ver.parse().expect("a version");
-        assert_eq!(effects, [Effect::ClusterVersionSet { version }]);
+        assert_eq!(effects, [Effect::ClusterVersionSet { version, before }]);
+        before = Some(version);
         assert_eq!(rig.state.cluster.read().version, Some(version));
         let stored = row(&rig, Bucket::Cluster, schema::CLUSTER_VERSION);
         assert_eq!(stored, Some(ver.as_bytes()));
