@@ -29,7 +29,7 @@ pub enum Error {
     /// The path is a regular file: the single-file database etcd writes.
     #[error(
         "{path} is a regular file, not a folder: a bbolt database written by etcd cannot be \
-         opened in place; take a snapshot of it with etcd's tools and restore that snapshot",
+         opened in place; `etcdutl import` makes a data directory of ours from it",
         path = path.display()
     )]
     BoltFile {

@@ -266,7 +266,7 @@ fn a_bbolt_file_is_refused_and_left_alone() {
     let error = open_error(&path);
     assert!(matches!(&error, Error::BoltFile { .. }));
     let text = error.to_string();
-    assert!(text.contains("is a regular file") && text.contains("restore"), "{text}");
+    assert!(text.contains("is a regular file") && text.contains("etcdutl import"), "{text}");
     assert_eq!(fs::read(&path).expect("read"), b"bbolt");
 }
 
