@@ -1,13 +1,15 @@
 //! SIGTERM and SIGINT: waited for on a thread of their own, and died of at the end.
 //!
-//! The signals are blocked in every thread and taken with `sigwait`, so their default action
-//! stays in place: to die of one, it is enough to unblock and raise it.
+//! The signals are blocked in every thread and taken with `sigwait`. To die of one it is
+//! unblocked and raised with its default action, also where the process was started with the
+//! signal ignored, as shells start what runs in the background.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 
-use nix::sys::signal::{SigSet, Signal, raise};
+use nix::sys::signal::{SigSet, Signal};
+use signal_hook::low_level::emulate_default_handler;
 
 /// The exit status of a shell whose child died of a signal is this plus the signal.
 const SIGNAL_STATUS_BASE: u8 = 128;
@@ -66,12 +68,12 @@ impl Stop {
         if self.0 == Signal::SIGINT { "interrupt" } else { "terminated" }
     }
 
-    /// Ends the process by this signal. Returns when the process ignores it, or is the first of
-    /// a container, where signals do not kill.
+    /// Ends the process by this signal. Returns when it is the first of a container, where
+    /// signals do not kill.
     pub(crate) fn die(self) {
         if std::process::id() != 1 {
-            // Unblocking delivers what was raised.
-            raise(self.0).and_then(|()| stopping().thread_unblock()).ok();
+            // Unblocks it, too.
+            emulate_default_handler(self.0 as i32).ok();
         }
     }
 

@@ -3,11 +3,12 @@
 mod loops;
 mod server;
 
+use std::fs::File;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -114,8 +115,17 @@ fn a_server_is_ready_serves_and_dies_of_the_signal() {
     ];
     let places: Vec<Option<usize>> = order.iter().map(|m| log.find(m)).collect();
     assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?}");
-    // What was written is there again, and the other signal works, too.
-    let server = Server::start(dir.path(), &flags, |_| {});
+    // What was written is there again, and the other signal works, too, although a shell starts
+    // what runs in its background with interrupts ignored.
+    let server = Server::start(dir.path(), &flags, |command| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "trap '' INT; exec \"$@\"", "sh"]);
+        shell.arg(command.get_program()).args(command.get_args());
+        shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let log = File::create(dir.path().join("log")).expect("a log file");
+        *command = shell;
+        command.stderr(log);
+    });
     assert!(server.logged().contains("restarting local member"));
     let (status, _) = server.stop(Signal::SIGINT);
     assert_eq!(status.signal(), Some(2));
