@@ -1,6 +1,6 @@
 //! Transactions inside transactions, and groups inside groups.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use prost::Message;
@@ -119,40 +119,6 @@ async fn the_budget_shrinks_by_the_widest_of_each_level() {
             }
         }
     }
-}
-
-/// Shortest time of many tries: what the work itself takes on a busy machine.
-async fn shortest(node: &Node, request: &TxnRequest, tries: usize) -> Duration {
-    let message = Bytes::from(request.encode_to_vec());
-    let mut best = Duration::MAX;
-    for _ in 0..tries {
-        let begin = Instant::now();
-        let status = call(node, message.clone()).await.expect_err("a key twice");
-        best = best.min(begin.elapsed());
-        assert_eq!(status.message(), "etcdserver: duplicate key given in txn request");
-    }
-    best
-}
-
-#[tokio::test]
-async fn keys_changed_twice_are_found_fast() {
-    let node = Node::start().await;
-    let deletes = |prefix: String, count: usize| -> Vec<RequestOp> {
-        let interval =
-            |n: usize| delete_op(format!("{prefix}{n:03}"), format!("{prefix}{n:03}\0\0"));
-        (0..count).map(interval).collect()
-    };
-    // Nothing collides until the very last put, so everything is compared.
-    let mut square = vec![deletes("d".to_owned(), 126), puts("p", 125)];
-    square[1].push(put_op("p000", ""));
-    let took = shortest(&node, &side_by_side(square), 20).await;
-    assert!(took < Duration::from_millis(50), "128 deletes by 128 puts took {took:?}");
-
-    let mut all: Vec<_> = (0..32).map(|n| deletes(format!("d{n:02}-"), 64)).collect();
-    all.extend((0..32).map(|n| puts(&format!("p{n:02}-"), 64)));
-    all[63][63] = put_op("p00-000", "");
-    let took = shortest(&node, &side_by_side(all), 20).await;
-    assert!(took < Duration::from_millis(400), "2048 deletes by 2048 puts took {took:?}");
 }
 
 #[tokio::test]
